@@ -1,0 +1,1 @@
+"""Data sets: readers, the demo renderer, transforms and loaders."""

@@ -1,0 +1,1 @@
+"""Metrics, each by the rules of its data set."""

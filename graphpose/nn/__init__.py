@@ -1,0 +1,1 @@
+"""The network: backbone → dynamic graph convolutional modules → PIF and PAF heads."""
