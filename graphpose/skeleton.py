@@ -57,7 +57,9 @@ class Skeleton:
         seen = set()
         for a, b in self.limbs:
             if not (0 <= a < K and 0 <= b < K) or a == b:
-                raise GraphposeError(f"skeleton '{self.name}': limb ({a}, {b}) must join two of the keypoints 0..{K - 1}")
+                raise GraphposeError(
+                    f"skeleton '{self.name}': limb ({a}, {b}) must join two of the keypoints 0..{K - 1}"
+                )
             if frozenset((a, b)) in seen:
                 raise GraphposeError(f"skeleton '{self.name}': limb ({a}, {b}) stands twice")
             seen.add(frozenset((a, b)))
@@ -160,6 +162,7 @@ def _mirror_name(name: str) -> str:
     return name
 
 
+# fmt: off
 COCO = Skeleton(
     name="coco",
     keypoints=(
@@ -185,12 +188,12 @@ COCO = Skeleton(
     limbs=(
         (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),
         (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
-    ),  # fmt: skip
+    ),
     # pycocotools, cocoeval.Params.setKpParams
     sigmas=(
         0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
         0.089,
-    ),  # fmt: skip
+    ),
 )
 
 CROWDPOSE = Skeleton(
@@ -214,7 +217,7 @@ CROWDPOSE = Skeleton(
     limbs=(
         (12, 13), (13, 0), (13, 1), (0, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7), (6, 8), (8, 10),
         (7, 9), (9, 11),
-    ),  # fmt: skip
+    ),
     # crowdposetools, cocoeval.Params.setKpParams
     sigmas=(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
 )
@@ -242,14 +245,15 @@ MPII = Skeleton(
     limbs=(
         (0, 1), (1, 2), (2, 6), (3, 6), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9), (7, 12), (12, 11), (11, 10), (7, 13),
         (13, 14), (14, 15),
-    ),  # fmt: skip
+    ),
     # MPII has no sigmas of its own; these are COCO's for the same joints and 0.079 on the body axis, used for target
     # scales and instance scores, never for PCKh.
     sigmas=(
         0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.107, 0.079, 0.079, 0.079, 0.062, 0.072, 0.079, 0.079, 0.072, 0.062,
-    ),  # fmt: skip
+    ),
     scale_rule="head",
 )
+# fmt: on
 
 SKELETONS: dict[str, Skeleton] = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE, MPII)}
 

@@ -1,4 +1,6 @@
-"""The field contract: what each channel means, its unit and where its cells lie. Read by encoder, heads, losses, decoder.
+"""The field contract: what each channel means, its unit and where its cells lie.
+
+Read by encoder, heads, losses and decoder.
 
 Convention: field cell (row r, column c) lies at the image pixel (x, y) = (c · stride, r · stride); pixel centres are at
 integers. An image of height H and width W has ceil(H / stride) × ceil(W / stride) cells. Offsets and scales are in
