@@ -1,0 +1,38 @@
+"""Benchmarks of the parts whose speed the project promises; each prints one JSON object.
+
+    python experiments/benchmark.py encode --scenes scenes_n20.json
+    python experiments/benchmark.py decode --scenes scenes_n20.json --noise 0.15
+    python experiments/benchmark.py network --size 321
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import benchmark_fields
+import benchmark_network
+
+from graphpose.errors import GraphposeError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one benchmark and print its JSON object; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    subparsers = parser.add_subparsers(dest="benchmark", required=True)
+    benchmark_fields.add_parsers(subparsers)
+    benchmark_network.add_parsers(subparsers)
+    options = parser.parse_args(arguments)
+    try:
+        print(json.dumps(options.run(options)))
+    except GraphposeError as error:
+        print(f"benchmark.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""A batch as the training loop and the encoder see it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass
+class Batch:
+    """B images of one size with their persons, padded to P persons per image.
+
+    Coordinates are pixels of the network's input image, pixel centres at integers, x then y.
+
+    Attributes:
+        images: (B, 3, H, W) float32 in ImageNet normalisation.
+        keypoints: (B, P, K, 3) float32; x, y, visibility (0 not labelled, 1 hidden, 2 visible). Padding persons have
+            visibility 0 throughout; crowd regions are not persons and are not here.
+        scales: (B, P) float32; sqrt(person area) in pixels; 0 for padding persons.
+        ignore: (B, H, W) bool; True where nothing is known (crowd regions, unlabelled persons, padding of the image).
+        to_original: (B, 2, 3) float64; affine map from input pixels to pixels of the original image.
+        original_sizes: B pairs (height, width) in pixels.
+        image_ids: B ids from the annotation file's records.
+        file_names: B file names.
+        errors: one message per sample that could not be read and is therefore missing from the batch.
+    """
+
+    images: Tensor
+    keypoints: Tensor
+    scales: Tensor
+    ignore: Tensor
+    to_original: Tensor
+    original_sizes: list[tuple[int, int]]
+    image_ids: list[int]
+    file_names: list[str]
+    errors: list[str] = dataclasses.field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch with the tensors that the network and the encoder read on ``device``."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=non_blocking)
+            for name in ("images", "keypoints", "scales", "ignore")
+        }
+        return dataclasses.replace(self, **moved)
+
+    def pin_memory(self) -> Batch:
+        """Called by a DataLoader with ``pin_memory=True``."""
+        pinned = {name: getattr(self, name).pin_memory() for name in ("images", "keypoints", "scales", "ignore")}
+        return dataclasses.replace(self, **pinned)
