@@ -1,0 +1,44 @@
+# make run   trains and evaluates the demo (CPU, about ten minutes), into runs/
+# make test  runs the tests; compiles torch-scatter once
+# make lint  ruff and mypy
+# Set PYTHON to choose the interpreter (3.10 or newer) that .venv is made from.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS := $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
+# torch-scatter has no wheels: distutils compiles its files in parallel when told so by a config file
+PARALLEL := $(abspath $(VENV))/parallel-build.cfg
+FORCE_ONLY_CPU ?= $(if $(shell command -v nvcc && command -v nvidia-smi),0,1)
+
+.PHONY: run test lint clean
+
+run: $(VENV)/.installed
+	$(BIN)/python experiments/run.py
+
+test: $(VENV)/.test-installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test]" wheel
+	printf '[build_ext]\nparallel=%s\n' $(JOBS) > $(PARALLEL)
+	DIST_EXTRA_CONFIG=$(PARALLEL) FORCE_ONLY_CPU=$(FORCE_ONLY_CPU) \
+	    $(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt torch-scatter
+	touch $@
+
+$(VENV)/.lint-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[lint]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
