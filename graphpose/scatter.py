@@ -1,0 +1,107 @@
+"""Scatter reductions with a winner: minimum with argmin, sums and means over segments.
+
+Uses torch-scatter where it is installed and PyTorch's own ``scatter_reduce_`` where it is not. Both give the same
+answer on every device: the minimum's lowest index wins a tie, and a segment that nothing falls into is empty in the
+same way.
+
+Convention: ``index`` says for each row of ``values`` the segment 0 … size − 1 that it falls into.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from types import ModuleType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from graphpose.errors import GraphposeError
+
+Backend = Literal["torch", "torch_scatter"]
+
+
+@cache
+def torch_scatter() -> ModuleType | None:
+    """The torch-scatter package, or None where it is not installed or was built for another PyTorch."""
+    try:
+        return importlib.import_module("torch_scatter")
+    except (ImportError, OSError):
+        return None
+
+
+def _package(backend: Backend | None) -> ModuleType | None:
+    if backend == "torch":
+        return None
+    package = torch_scatter()
+    if backend == "torch_scatter" and package is None:
+        raise GraphposeError("backend 'torch_scatter' needs the package torch-scatter; install it or choose 'torch'")
+    return package
+
+
+def scatter_min(
+    values: Tensor, index: Tensor, size: int, backend: Backend | None = None
+) -> tuple[Tensor, Tensor]:
+    """Minimum of each segment and the row that holds it.
+
+    Args:
+        values: (N,) floating point, no NaN.
+        index: (N,) int64 segments.
+        size: number of segments.
+        backend: which implementation; None takes torch-scatter where it is installed.
+
+    Returns:
+        minimum (size,), +inf where a segment is empty; argmin (size,) int64, the lowest row among equals, N where a
+        segment is empty.
+    """
+    N = len(values)
+    rows = torch.arange(N, device=values.device)
+    package = _package(backend)
+    if package is None:
+        minimum = torch.full((size,), torch.inf, dtype=values.dtype, device=values.device)
+        minimum.scatter_reduce_(0, index, values, "amin")
+        contenders = torch.where(values == minimum[index], rows, N)
+        argmin = torch.full((size,), N, dtype=torch.int64, device=values.device)
+        return minimum, argmin.scatter_reduce_(0, index, contenders, "amin")
+    # torch-scatter names any of several equal rows, and calls the minimum of nothing 0: a second scatter over the row
+    # numbers settles both.
+    minimum, anywhere = package.scatter_min(values, index, dim=0, dim_size=size)
+    minimum = torch.where(anywhere == N, torch.inf, minimum)
+    contenders = torch.where(values == minimum[index], rows, N)
+    lowest, anywhere = package.scatter_min(contenders, index, dim=0, dim_size=size)
+    return minimum, torch.where(anywhere == N, N, lowest)
+
+
+def scatter_sum(values: Tensor, index: Tensor, size: int, backend: Backend | None = None) -> Tensor:
+    """Sum of each segment.
+
+    Args:
+        values: (N, …).
+        index: (N,) int64 segments.
+        size: number of segments.
+        backend: which implementation; None takes torch-scatter where it is installed.
+
+    Returns:
+        (size, …) in the type of ``values``, 0 where a segment is empty.
+    """
+    package = _package(backend)
+    if package is None:
+        return values.new_zeros((size, *values.shape[1:])).index_add_(0, index, values)
+    return package.scatter_sum(values, index, dim=0, dim_size=size)
+
+
+def scatter_mean(values: Tensor, index: Tensor, size: int, backend: Backend | None = None) -> Tensor:
+    """Mean of each segment.
+
+    Args:
+        values: (N, …) floating point.
+        index: (N,) int64 segments.
+        size: number of segments.
+        backend: which implementation; None takes torch-scatter where it is installed.
+
+    Returns:
+        (size, …), NaN where a segment is empty: the mean of nothing is not a number.
+    """
+    count = scatter_sum(torch.ones_like(index, dtype=values.dtype), index, size, backend)
+    return scatter_sum(values, index, size, backend) / count.reshape(-1, *(1,) * (values.ndim - 1))
