@@ -1,0 +1,157 @@
+"""MPII annotations in the forms they are distributed in.
+
+- the official release, ``mpii_human_pose_v1_u12_1.mat`` (struct ``RELEASE``);
+- the flat ``.h5`` of Newell et al. 2016 (``part``, ``visible``, ``normalize``);
+- HRNet-style: a ``.json`` list of records with ``joints`` and ``joints_vis``, and its ``gt_valid.mat`` (``pos_gt_src``,
+  ``jnt_missing``, ``headboxes_src``).
+
+Head size is the head segment length of PCKh, 0.6 times the diagonal of the annotated head rectangle. The joints head
+top and upper neck lie 0.8 diagonals apart on that diagonal, so a form without rectangles gives 0.75 times their
+distance (it differs from the h5's ``normalize`` only by the rounding of the joints).
+
+Source: Andriluka et al. 2014, evaluation code (getHeadSize.m: SC_BIAS = 0.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphpose.data.annotations import Annotations, check_keypoints
+from graphpose.errors import GraphposeError
+from graphpose.skeleton import MPII, Skeleton
+
+HEAD_OF_DIAGONAL = 0.6
+HEAD_OF_NECK_TO_TOP = 0.75
+
+
+def read_h5(path: Path, skeleton: Skeleton | None = None) -> Annotations:
+    """Flat h5 form; arguments and errors as in :func:`graphpose.data.annotations.read_annotations`."""
+    import h5py
+
+    if not path.is_file():
+        raise GraphposeError(f"annotation file {path} does not exist")
+    try:
+        with h5py.File(path) as file:
+            part, visible, head = (np.asarray(file[key], np.float64) for key in ("part", "visible", "normalize"))
+            ids = np.asarray(file["index"], np.int64)
+            names = [name.decode() if isinstance(name, bytes) else _text(name) for name in file["imgname"][:]]
+    except (OSError, KeyError) as error:
+        raise GraphposeError(
+            f"annotation file {path} is not MPII's h5 form (part, visible, normalize, index, imgname): {error}"
+        ) from error
+    # A keypoint that is not labelled stands at (0, 0).
+    visibility = np.where((part == 0).all(axis=2), 0, np.where(visible > 0, 2, 1))
+    keypoints = np.concatenate((part, visibility[:, :, None]), axis=2)
+    return _annotations(path.name, skeleton, keypoints, head, names, ids)
+
+
+def read_mat(path: Path, skeleton: Skeleton | None = None) -> Annotations:
+    """Official ``RELEASE`` or HRNet's ``gt_valid.mat``; arguments and errors as in ``read_annotations``."""
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise GraphposeError(f"annotation file {path} does not exist")
+    try:
+        content = loadmat(path, squeeze_me=True, struct_as_record=False)
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+        raise GraphposeError(f"annotation file {path} cannot be read as a MATLAB file: {error}") from error
+    if "RELEASE" in content:
+        return _from_release(content["RELEASE"], path.name, skeleton)
+    if {"pos_gt_src", "jnt_missing", "headboxes_src"} <= content.keys():
+        joints = np.asarray(content["pos_gt_src"], np.float64)  # (K, 2, N)
+        if joints.ndim == 2:
+            joints = joints[:, :, None]
+        missing = np.asarray(content["jnt_missing"]).reshape(len(joints), -1).T  # (N, K)
+        boxes = np.asarray(content["headboxes_src"], np.float64).reshape(2, 2, -1)  # (corner, axis, N)
+        keypoints = np.concatenate((joints.transpose(2, 0, 1), np.where(missing, 0, 2)[:, :, None]), axis=2)
+        head = HEAD_OF_DIAGONAL * np.linalg.norm(boxes[1] - boxes[0], axis=0)
+        return _annotations(path.name, skeleton, keypoints, head, [""] * len(keypoints))
+    raise GraphposeError(f"{path} holds neither MPII's RELEASE nor pos_gt_src, jnt_missing and headboxes_src")
+
+
+def from_records(records: Sequence[Any], source: str, skeleton: Skeleton | None = None) -> Annotations:
+    """HRNet-style records; arguments and errors as in ``read_annotations``.
+
+    Their ``joints_vis`` tells labelled from unlabelled only, so that every labelled keypoint counts as visible.
+    """
+    K = MPII.num_keypoints
+    for position, record in enumerate(records):
+        if not isinstance(record, dict) or not {"joints", "joints_vis", "image"} <= record.keys():
+            raise GraphposeError(
+                f"{source}: record {position} needs 'image', 'joints' and 'joints_vis' (HRNet-style MPII)"
+            )
+        if len(record["joints"]) != K or len(record["joints_vis"]) != K or any(len(xy) != 2 for xy in record["joints"]):
+            raise GraphposeError(
+                f"{source}: annotation {position} has {len(record['joints'])} joints and "
+                f"{len(record['joints_vis'])} visibilities; {K} of each are needed"
+            )
+    joints = np.array([record["joints"] for record in records], np.float64).reshape(-1, K, 2)
+    labelled = np.array([record["joints_vis"] for record in records], np.float64).reshape(-1, K) > 0
+    keypoints = np.concatenate((joints, 2.0 * labelled[:, :, None]), axis=2)
+    neck, top = MPII.index("upper_neck"), MPII.index("head_top")
+    head = HEAD_OF_NECK_TO_TOP * np.linalg.norm(joints[:, top] - joints[:, neck], axis=1)
+    head[~(labelled[:, top] & labelled[:, neck])] = np.nan
+    return _annotations(source, skeleton, keypoints, head, [record["image"] for record in records])
+
+
+def _from_release(release: Any, source: str, skeleton: Skeleton | None) -> Annotations:
+    """Annotated persons of the official struct; those without joints (the test set) are left out."""
+    K = MPII.num_keypoints
+    keypoints, heads, names = [], [], []
+    for image in np.atleast_1d(release.annolist):
+        for person in np.atleast_1d(image.annorect):
+            points = getattr(getattr(person, "annopoints", None), "point", None)
+            if points is None:
+                continue
+            joints = np.zeros((K, 3))
+            for point in np.atleast_1d(points):
+                if not 0 <= int(point.id) < K:
+                    raise GraphposeError(f"{source}: {image.image.name} has joint id {point.id}; 0..{K - 1} are known")
+                # A blank is_visible belongs to joints on the head rectangle, which are labelled.
+                visible = np.size(point.is_visible) > 0 and int(point.is_visible) == 1
+                joints[int(point.id)] = point.x, point.y, 2 if visible else 1
+            keypoints.append(joints)
+            heads.append(HEAD_OF_DIAGONAL * np.hypot(float(person.x2) - person.x1, float(person.y2) - person.y1))
+            names.append(str(image.image.name))
+    return _annotations(source, skeleton, np.array(keypoints).reshape(-1, K, 3), np.array(heads), names)
+
+
+def _annotations(
+    source: str,
+    skeleton: Skeleton | None,
+    keypoints: np.ndarray,
+    head: np.ndarray,
+    names: Sequence[str],
+    image_ids: np.ndarray | None = None,
+) -> Annotations:
+    skeleton, N = skeleton or MPII, len(keypoints)
+    if keypoints.shape[1:] != (skeleton.num_keypoints, 3) or skeleton.keypoints != MPII.keypoints:
+        raise GraphposeError(
+            f"{source} has {keypoints.shape[1]} keypoints of MPII, not the {skeleton.num_keypoints} of skeleton "
+            f"'{skeleton.name}'"
+        )
+    if image_ids is None:  # images in the order in which the file first names them
+        order = {name: position for position, name in enumerate(dict.fromkeys(names))}
+        image_ids = np.array([order[name] for name in names], np.int64)
+    ids = np.arange(N)
+    return Annotations(
+        source=source,
+        skeleton=skeleton,
+        keypoints=check_keypoints(keypoints, ids, source),
+        bbox=np.full((N, 4), np.nan),
+        area=np.full(N, np.nan),
+        head_size=head,
+        iscrowd=np.zeros(N, bool),
+        ids=ids,
+        image_ids=image_ids,
+        file_names=dict(zip(image_ids.tolist(), names, strict=True)),
+    )
+
+
+def _text(codes: np.ndarray) -> str:
+    """A file name stored as an array of character codes, as Newell's own files do."""
+    return "".join(chr(int(code)) for code in np.atleast_1d(codes) if code)
