@@ -1,0 +1,163 @@
+"""COCO-format data sets: photographs with their persons, crowd regions and unlabelled persons as ignore masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from graphpose.data.coco_records import CocoRecords, read_coco
+from graphpose.data.image import read_image
+from graphpose.data.sample import Persons, Sample
+from graphpose.errors import GraphposeError
+from graphpose.skeleton import Skeleton
+
+
+class CocoDataset:
+    """Images of a COCO-format keypoint file (COCO's own, CrowdPose's, or one with a skeleton of its own).
+
+    Crowd regions and persons without any labelled keypoint are no targets; their segment, or where the file has none
+    their box, is the sample's ignore mask.
+
+    Args:
+        annotations: .json or .json.gz; without annotations in it (test-dev) every image has no persons.
+        images: folder of the image files.
+        skeleton: what the keypoints mean; None takes it from the file.
+        image_ids: only these, in this order; None is all in the file's order.
+        require_persons: only images with at least one person with a labelled keypoint.
+
+    Raises:
+        GraphposeError: naming the file and the annotation at fault, or when no image is left.
+    """
+
+    def __init__(
+        self,
+        annotations: Path | str,
+        images: Path | str,
+        *,
+        skeleton: Skeleton | None = None,
+        image_ids: Sequence[int] | None = None,
+        require_persons: bool = False,
+    ) -> None:
+        records = read_coco(Path(annotations), skeleton)
+        chosen = np.arange(len(records.image_ids))
+        if image_ids is not None:
+            chosen = _find_images(records, image_ids)
+        if require_persons:
+            owner = np.repeat(np.arange(len(records.image_ids)), np.diff(records.first))
+            chosen = chosen[np.isin(chosen, owner[records.is_target])]
+        if len(chosen) == 0:
+            raise GraphposeError(f"{annotations}: no image is left; at least one with a labelled person is needed")
+        if len(chosen) < len(records.image_ids) or image_ids is not None:
+            records = records.select_images(chosen)
+        self.records = records
+        self.images = Path(images)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """What the keypoints of every sample mean."""
+        return self.records.skeleton
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Ids from the file's records, in the order of the indices."""
+        return self.records.image_ids.tolist()
+
+    def __len__(self) -> int:
+        return len(self.records.image_ids)
+
+    def image_path(self, index: int) -> Path:
+        """Where image ``index`` is expected."""
+        return self.images / self.records.file_names[index]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Image ``index`` with its persons (crowd regions and unlabelled persons included, and in the ignore mask).
+
+        Raises:
+            GraphposeError: naming the file, when the image is missing, truncated, no image, or of another size than
+                its record says (either order of height and width is accepted: CrowdPose's records swap them).
+        """
+        index = range(len(self))[index]
+        image = read_image(self.image_path(index))
+        height, width = image.shape[:2]
+        recorded = tuple(self.records.sizes[index].tolist())
+        if 0 not in recorded and recorded not in ((height, width), (width, height)):
+            raise GraphposeError(
+                f"image {self.image_path(index)} is {width}×{height} px, but its record in {self.records.path} says "
+                f"{recorded[1]}×{recorded[0]}; the annotations belong to another version of it"
+            )
+        return Sample(
+            image=image,
+            persons=self.persons(index),
+            ignore=self.ignore_mask(index, height, width),
+            image_id=int(self.records.image_ids[index]),
+            file_name=self.records.file_names[index],
+        )
+
+    def persons(self, index: int) -> Persons:
+        """All records of image ``index``, without reading the image."""
+        records = self.records
+        rows = slice(records.first[index], records.first[index + 1])
+        return Persons(
+            keypoints=records.keypoints[rows].copy(),
+            bbox=records.bbox[rows].astype(np.float32),
+            area=records.area[rows].astype(np.float32),
+            iscrowd=records.iscrowd[rows].copy(),
+            ids=records.ids[rows].copy(),
+        )
+
+    def ignore_mask(self, index: int, height: int, width: int) -> np.ndarray:
+        """(H, W) bool; True on crowd regions and on persons without a labelled keypoint."""
+        records = self.records
+        ignore = np.zeros((height, width), bool)
+        for row in range(records.first[index], records.first[index + 1]):
+            if row in records.regions:
+                _fill_region(records, row, ignore)
+        return ignore
+
+    def ground_truth(self) -> dict[str, Any]:
+        """Annotations of exactly these images as a COCO-format dict."""
+        return self.records.to_coco()
+
+
+def _find_images(records: CocoRecords, image_ids: Sequence[int]) -> np.ndarray:
+    position = {image_id: i for i, image_id in enumerate(records.image_ids.tolist())}
+    missing = [image_id for image_id in image_ids if image_id not in position]
+    if missing:
+        raise GraphposeError(f"{records.path} has no image {missing[0]}; its {len(position)} ids are its records' own")
+    if len(set(image_ids)) < len(image_ids):
+        raise GraphposeError("image_ids names an image twice; each may stand once")
+    return np.array([position[image_id] for image_id in image_ids], np.int64)
+
+
+def _fill_region(records: CocoRecords, row: int, ignore: np.ndarray) -> None:
+    """Set ``ignore`` on the segment of annotation ``row``, or on its box where it has no segment."""
+    height, width = ignore.shape
+    segmentation = records.regions[row]
+    if not segmentation:
+        x, y, w, h = records.bbox[row]
+        # Pixel centres at integers: the box covers the pixels whose centres lie inside.
+        left, top = max(0, int(np.ceil(x))), max(0, int(np.ceil(y)))
+        ignore[top : max(0, int(np.ceil(y + h))), left : max(0, int(np.ceil(x + w)))] = True
+        return
+    try:
+        rle = coco_mask.frPyObjects(segmentation, height, width) if _needs_encoding(segmentation) else segmentation
+        mask = coco_mask.decode(coco_mask.merge(rle) if isinstance(rle, list) else rle)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise GraphposeError(
+            f"{records.path}: annotation {records.ids[row]} has a segmentation that is neither polygons nor RLE "
+            f"({error})"
+        ) from None
+    if mask.shape != ignore.shape:
+        raise GraphposeError(
+            f"{records.path}: annotation {records.ids[row]} has an RLE of {mask.shape[1]}×{mask.shape[0]} px on an "
+            f"image of {width}×{height} px; both must agree"
+        )
+    ignore |= mask.astype(bool)
+
+
+def _needs_encoding(segmentation: Any) -> bool:
+    return isinstance(segmentation, list) or isinstance(segmentation["counts"], list)

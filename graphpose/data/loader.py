@@ -1,0 +1,220 @@
+"""Loaders: samples to batches, the same for every number of worker processes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from graphpose.data.batch import Batch
+from graphpose.data.dataset import PoseDataset
+from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Transform, Warped
+from graphpose.errors import GraphposeError
+
+
+def make_loader(
+    dataset: PoseDataset,
+    transform: Transform,
+    batch_size: int,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    workers: int = 0,
+    pin_memory: bool = False,
+    drop_last: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> PoseLoader:
+    """A loader of batches whose bytes depend on seed, epoch and index only, not on the number of workers.
+
+    Args:
+        dataset: the images.
+        transform: TrainTransform or EvalTransform.
+        batch_size: images per batch (and per rank).
+        shuffle: a new order every epoch.
+        seed: of the order and of every transform's draws.
+        workers: processes; 0 loads in this one.
+        pin_memory: for copies to a GPU.
+        drop_last: leave out the images at the end that do not fill a batch on every rank.
+        rank: which share this process loads.
+        world_size: number of shares; the shares do not overlap and together are the whole set.
+
+    Returns:
+        An iterable of Batch. Images of different sizes are padded at the right and bottom to the largest of the batch.
+        A sample that cannot be read is missing from its batch and named in ``errors``; a batch may so have 0 images.
+
+    Raises:
+        GraphposeError: when the set is empty or the batch size not positive.
+    """
+    if len(dataset) == 0:
+        raise GraphposeError("the data set is empty; a loader needs at least one image")
+    if batch_size < 1:
+        raise GraphposeError(f"batch_size {batch_size} must be at least 1")
+    if not 0 <= rank < world_size:
+        raise GraphposeError(f"rank {rank} must lie between 0 and world_size − 1 = {world_size - 1}")
+    if drop_last and len(dataset) < batch_size * world_size:
+        raise GraphposeError(
+            f"the data set's {len(dataset)} images do not fill one batch of {batch_size} on {world_size} rank(s); "
+            f"choose a smaller batch_size or keep the last batch"
+        )
+    sampler = EpochSampler(len(dataset), batch_size, shuffle, seed, drop_last, rank, world_size)
+    return PoseLoader(
+        _Prepared(dataset, transform, seed),
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=_collate_prepared,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        persistent_workers=workers > 0,
+    )
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Keys (epoch, index) of one rank: the epoch travels with the index, so that workers never lag behind."""
+
+    def __init__(
+        self, length: int, batch_size: int, shuffle: bool, seed: int, drop_last: bool, rank: int, world_size: int
+    ) -> None:
+        self.length = length
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self.first_batch = 0
+
+    def indices(self) -> np.ndarray:
+        """This rank's image indices of the epoch, before ``first_batch`` is skipped."""
+        order = np.arange(self.length)
+        if self.shuffle:
+            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        if self.drop_last:
+            order = order[: self.length - self.length % (self.batch_size * self.world_size)]
+        return order[self.rank :: self.world_size]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for index in self.indices()[self.first_batch * self.batch_size :]:
+            yield self.epoch, int(index)
+
+    def __len__(self) -> int:
+        return max(0, len(self.indices()) - self.first_batch * self.batch_size)
+
+
+class PoseLoader(DataLoader[Any]):
+    """A DataLoader that yields Batch and knows epochs."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        return super().__iter__()
+
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose what the next iteration yields.
+
+        Args:
+            epoch: number of the epoch; decides order and augmentation.
+            first_batch: batches to skip, for resuming in the middle of an epoch.
+        """
+        assert isinstance(self.sampler, EpochSampler)
+        self.sampler.epoch = epoch
+        self.sampler.first_batch = first_batch
+
+
+@dataclasses.dataclass
+class SampleError:
+    """Takes the place of a sample that could not be read."""
+
+    message: str
+
+
+class _Prepared(Dataset[Any]):
+    """A data set with its transform; every draw comes from (seed, epoch, index)."""
+
+    def __init__(self, dataset: PoseDataset, transform: Transform, seed: int) -> None:
+        self.dataset = dataset
+        self.transform = transform
+        self.seed = seed
+        self.num_keypoints = dataset.skeleton.num_keypoints
+
+    def __getitem__(self, key: tuple[int, int]) -> Warped | SampleError:
+        epoch, index = key
+        try:
+            sample = self.dataset[index]
+        except GraphposeError as error:
+            return SampleError(str(error))
+        # The 1 keeps these streams apart from the one that shuffles the epoch.
+        return self.transform(sample, np.random.default_rng([self.seed, epoch, index, 1]))
+
+
+def _start_worker(_: int) -> None:
+    # Each worker is one of many: threads of its own would fight the others for the same cores.
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _collate_prepared(items: Sequence[Warped | SampleError]) -> Batch:
+    batch = collate([item for item in items if isinstance(item, Warped)])
+    batch.errors.extend(item.message for item in items if isinstance(item, SampleError))
+    return batch
+
+
+def collate(items: Sequence[Warped]) -> Batch:
+    """One batch of samples; smaller images and fewer persons are padded.
+
+    Args:
+        items: B samples with any sizes.
+
+    Returns:
+        Batch of B images of the largest height and width; padding is 0 (the mean colour) and ignored. B may be 0.
+    """
+    samples = [item.sample for item in items]
+    height = max((s.image.shape[0] for s in samples), default=0)
+    width = max((s.image.shape[1] for s in samples), default=0)
+    P = max((len(s.persons) for s in samples), default=0)
+    K = samples[0].persons.keypoints.shape[1] if samples else 0
+    images = torch.zeros(len(items), 3, height, width)
+    keypoints = torch.zeros(len(items), P, K, 3)
+    scales = torch.zeros(len(items), P)
+    ignore = torch.ones(len(items), height, width, dtype=torch.bool)
+    for i, sample in enumerate(samples):
+        h, w = sample.image.shape[:2]
+        normalise(sample.image, out=images[i, :, :h, :w])
+        ignore[i, :h, :w] = torch.from_numpy(sample.ignore)
+        keypoints[i, : len(sample.persons)] = torch.from_numpy(sample.persons.keypoints)
+        scales[i, : len(sample.persons)] = torch.from_numpy(sample.persons.area).sqrt()
+    to_original = [torch.from_numpy(item.to_original) for item in items]
+    return Batch(
+        images=images,
+        keypoints=keypoints,
+        scales=scales,
+        ignore=ignore,
+        to_original=torch.stack(to_original) if items else torch.zeros(0, 2, 3, dtype=torch.float64),
+        original_sizes=[item.original_size for item in items],
+        image_ids=[s.image_id for s in samples],
+        file_names=[s.file_name for s in samples],
+    )
+
+
+def normalise(image: np.ndarray, out: torch.Tensor | None = None) -> torch.Tensor:
+    """An image in ImageNet normalisation.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        out: (3, H, W) float32 to write to.
+
+    Returns:
+        (3, H, W) float32, (value / 255 − mean) / std per channel; ``out`` where given.
+    """
+    if out is None:
+        out = torch.empty(3, *image.shape[:2])
+    for channel, plane in enumerate(cv2.split(image)):
+        # Copying converts; the scaling then works in place on a plane that is still in the cache.
+        factor = 1 / (255 * IMAGENET_STD[channel])
+        out[channel].copy_(torch.from_numpy(plane)).mul_(factor).sub_(IMAGENET_MEAN[channel] / IMAGENET_STD[channel])
+    return out

@@ -1,0 +1,310 @@
+"""Images and persons to the network's input: one affine warp and one colour matrix.
+
+Convention: coordinates are x then y in pixels, pixel centres at integers, so an image of width W covers x from −0.5 to
+W − 0.5. A (2, 3) affine map takes [x, y, 1] to [x', y'].
+
+Everything outside of the original image is filled with ImageNet's mean colour and ignored: nobody annotated what is
+there, and a person cut by the image's edge continues in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from graphpose.data.colour import jitter_colours
+from graphpose.data.sample import Persons, Sample
+from graphpose.errors import GraphposeError
+from graphpose.fields.pose import Poses
+from graphpose.skeleton import Skeleton
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+FILL = tuple(round(255 * m) for m in IMAGENET_MEAN)
+
+
+@dataclasses.dataclass
+class Warped:
+    """A sample at the network's input size.
+
+    Attributes:
+        sample: image, persons and ignore mask of the input; its persons all have a labelled keypoint inside and are no
+            crowds.
+        to_original: (2, 3) float64; affine map from input pixels to pixels of the original image.
+        original_size: height, width of the original image.
+    """
+
+    sample: Sample
+    to_original: np.ndarray
+    original_size: tuple[int, int]
+
+
+class Transform(Protocol):
+    """What a loader applies to every sample; all randomness comes from ``rng``."""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Warped: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of a training image.
+
+    Attributes:
+        long_edge: the image is first thought of as resized to this long edge in pixels (the size used in evaluation);
+            ``scale`` is relative to that. None keeps the original size.
+        scale: smallest and largest factor, drawn log-uniformly.
+        rotation: largest rotation to either side, degrees.
+        flip: probability of a left–right mirror image.
+        colour: strength of the colour jitter, 0 (none) to 1: changes of brightness, contrast and saturation by up to
+            40 % and of hue by up to 18° at strength 1.
+        degrade: probability of each of: blur, JPEG artefacts, no colour.
+    """
+
+    long_edge: int | None = 641
+    scale: tuple[float, float] = (0.4, 2.0)
+    rotation: float = 10.0
+    flip: float = 0.5
+    colour: float = 0.5
+    degrade: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.long_edge is not None and self.long_edge < 1:
+            raise GraphposeError(f"augmentation long_edge {self.long_edge} must be a positive number of pixels")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise GraphposeError(f"augmentation scale {self.scale} must be two positive factors, the smaller first")
+        if not 0 <= self.rotation <= 180:
+            raise GraphposeError(f"augmentation rotation {self.rotation} must lie between 0 and 180 degrees")
+        for key in ("flip", "colour", "degrade"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise GraphposeError(f"augmentation {key} {getattr(self, key)} must lie between 0 and 1")
+
+
+class TrainTransform:
+    """Random scale, rotation, mirror image and crop to a square, in one warp; then random colours.
+
+    The crop is placed so that a randomly chosen person lies in its middle half, and inside of the image as far as the
+    image is large enough.
+
+    Args:
+        size: edge of the square in pixels.
+        skeleton: its ``flip`` says which keypoints change places in a mirror image.
+        config: what changes and how much.
+    """
+
+    def __init__(self, size: int, skeleton: Skeleton, config: AugmentConfig | None = None) -> None:
+        if size < 1:
+            raise GraphposeError(f"training crop size {size} must be a positive number of pixels")
+        self.size = size
+        self.config = config or AugmentConfig()
+        self.flip = np.array(skeleton.flip)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Warped:
+        """A random square view of ``sample``; the same ``rng`` state gives the same bytes."""
+        config = self.config
+        mirrored = bool(rng.random() < config.flip)
+        matrix = self._draw_matrix(sample, mirrored, rng)
+        warped = warp_sample(sample, matrix, (self.size, self.size), flip=self.flip if mirrored else None)
+        warped.sample.image = jitter_colours(warped.sample.image, config.colour, config.degrade, rng)
+        return warped
+
+    def _draw_matrix(self, sample: Sample, mirrored: bool, rng: np.random.Generator) -> np.ndarray:
+        height, width = sample.image.shape[:2]
+        low, high = self.config.scale
+        scale = math.exp(rng.uniform(math.log(low), math.log(high)))
+        if self.config.long_edge is not None:
+            scale *= self.config.long_edge / max(height, width)
+        angle = math.radians(rng.uniform(-self.config.rotation, self.config.rotation))
+        focus = self._draw_focus(sample, rng)
+        # Where the focus comes to lie in the crop: its middle half, then moved so that the crop stays inside.
+        place = rng.uniform(0.25, 0.75, size=2) * self.size
+        centre = np.array([width / 2, height / 2])
+        start = (focus + 0.5) * scale - place  # top left corner of the crop in the scaled image, from its edge
+        slack = 2 * centre * scale - self.size
+        outside = rng.uniform(np.minimum(slack, 0), 0)  # a smaller image lies anywhere inside the crop
+        start = np.where(slack >= 0, np.clip(start, 0, np.maximum(slack, 0)), outside)
+        view_centre = (start + self.size / 2) / scale - 0.5  # original pixels
+        return view_matrix(view_centre, scale, angle, mirrored, self.size)
+
+    def _draw_focus(self, sample: Sample, rng: np.random.Generator) -> np.ndarray:
+        persons = sample.persons
+        targets = np.flatnonzero((persons.keypoints[:, :, 2] > 0).any(axis=1) & ~persons.iscrowd)
+        if len(targets) == 0:
+            height, width = sample.image.shape[:2]
+            return rng.uniform((0, 0), (width, height)) - 0.5
+        keypoints = persons.keypoints[rng.choice(targets)]
+        labelled = keypoints[keypoints[:, 2] > 0, :2]
+        return (labelled.min(axis=0) + labelled.max(axis=0)) / 2
+
+
+class EvalTransform:
+    """Resize so that the long edge is ``long_edge``; nothing random, nobody lost.
+
+    Args:
+        long_edge: pixels; None keeps the original size.
+        square: pad to long_edge × long_edge at the right and bottom, for networks of one fixed input size.
+    """
+
+    def __init__(self, long_edge: int | None = 641, *, square: bool = False) -> None:
+        if long_edge is not None and long_edge < 1:
+            raise GraphposeError(f"evaluation long_edge {long_edge} must be a positive number of pixels")
+        if square and long_edge is None:
+            raise GraphposeError("evaluation at the original size (long_edge None) cannot be padded to a square")
+        self.long_edge = long_edge
+        self.square = square
+
+    def __call__(self, sample: Sample, rng: np.random.Generator | None = None) -> Warped:
+        """The resized sample; its ``to_original`` is the exact inverse of the resizing."""
+        height, width = sample.image.shape[:2]
+        if self.long_edge is None:
+            return warp_sample(sample, np.eye(2, 3), (height, width))
+        scale = self.long_edge / max(height, width)
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        # Each axis has its own factor, so that the resized image fills whole pixels exactly.
+        sy, sx = size[0] / height, size[1] / width
+        matrix = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2]])
+        return warp_sample(sample, matrix, (self.long_edge, self.long_edge) if self.square else size)
+
+
+def view_matrix(centre: np.ndarray, scale: float, angle: float, mirrored: bool, size: int) -> np.ndarray:
+    """Affine map that looks at ``centre`` in a square view.
+
+    Args:
+        centre: x, y in original pixels; comes to lie in the middle of the view.
+        scale: view pixels per original pixel.
+        angle: rotation in radians, positive turns x towards y.
+        mirrored: exchange left and right of the view.
+        size: edge of the view in pixels.
+
+    Returns:
+        (2, 3) float64; its linear part is ``scale`` times an orthogonal matrix.
+    """
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    if mirrored:
+        linear[0] = -linear[0]
+    middle = (size - 1) / 2
+    return np.concatenate([linear, (middle - linear @ centre)[:, None]], axis=1)
+
+
+def invert_affine(matrix: np.ndarray) -> np.ndarray:
+    """Inverse of a (2, 3) affine map, float64."""
+    linear = np.linalg.inv(matrix[:, :2].astype(np.float64))
+    return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
+
+
+def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Map points (…, 2) by a (2, 3) affine map; float64."""
+    return points.astype(np.float64) @ matrix[:, :2].T + matrix[:, 2]
+
+
+def affine_scale(matrix: np.ndarray) -> float:
+    """Length factor of a (2, 3) affine map: the root of its area factor."""
+    return math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+
+
+def map_poses(poses: Poses, matrix: np.ndarray) -> Poses:
+    """Poses through a (2, 3) affine map, e.g. ``to_original``; keypoints that were not found stay 0, 0, 0."""
+    keypoints = poses.keypoints.copy()
+    found = keypoints[:, :, 2] > 0
+    keypoints[found, :2] = apply_affine(matrix, keypoints[found, :2])
+    return Poses(keypoints, poses.scores.copy(), (poses.scales * affine_scale(matrix)).astype(np.float32))
+
+
+def warp_sample(sample: Sample, matrix: np.ndarray, size: tuple[int, int], flip: np.ndarray | None = None) -> Warped:
+    """Image, persons and ignore mask through one affine map.
+
+    Args:
+        sample: in original pixels.
+        matrix: (2, 3) from original to input pixels.
+        size: height, width of the input.
+        flip: permutation of the keypoints, where the map mirrors.
+
+    Returns:
+        The input with its exact inverse map; pixels outside of the original image are filled and ignored.
+    """
+    warped = Sample(
+        image=_warp_image(sample.image, matrix, size),
+        persons=warp_persons(sample.persons, matrix, size, flip),
+        ignore=_warp_ignore(sample.ignore, matrix, size),
+        image_id=sample.image_id,
+        file_name=sample.file_name,
+    )
+    height, width = sample.image.shape[:2]
+    return Warped(warped, invert_affine(matrix), (height, width))
+
+
+def warp_persons(
+    persons: Persons, matrix: np.ndarray, size: tuple[int, int], flip: np.ndarray | None = None
+) -> Persons:
+    """Persons through an affine map, those with a labelled keypoint inside of the new image and no crowds.
+
+    Keypoints outside of the new image lose their label. Area is that of the whole person, not of its part inside, for
+    it is the measure of the person's scale; bbox is the upright box around the mapped box, not cut either.
+    """
+    keypoints = persons.keypoints.copy()
+    keypoints[:, :, :2] = apply_affine(matrix, keypoints[:, :, :2])
+    if flip is not None:
+        keypoints = keypoints[:, flip]
+    x, y, visibility = keypoints[:, :, 0], keypoints[:, :, 1], keypoints[:, :, 2]
+    inside = (x > -0.5) & (x < size[1] - 0.5) & (y > -0.5) & (y < size[0] - 0.5)
+    keypoints[~(inside & (visibility > 0))] = 0
+    corners = persons.bbox[:, None, :2] + persons.bbox[:, None, 2:] * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    corners = apply_affine(matrix, corners)
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    mapped = Persons(
+        keypoints=keypoints,
+        bbox=np.concatenate([low, high - low], axis=1).astype(np.float32),
+        area=(persons.area * affine_scale(matrix) ** 2).astype(np.float32),
+        iscrowd=persons.iscrowd,
+        ids=persons.ids,
+    )
+    return mapped.select((keypoints[:, :, 2] > 0).any(axis=1) & ~persons.iscrowd)
+
+
+def _warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if image.shape[:2] == size and np.array_equal(matrix, np.eye(2, 3)):
+        return image
+    # Bilinear sampling skips pixels below half size; averaging whole blocks first keeps what lies between them.
+    factor = int(1 / affine_scale(matrix) + 1e-6)
+    if factor > 1:
+        image, matrix = _shrink(image, factor), matrix @ _enlarging(factor)
+    return cv2.warpAffine(
+        image, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=FILL
+    )
+
+
+def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    bottom, right = -height % factor, -width % factor
+    if bottom or right:
+        image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    return cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+
+
+def _enlarging(factor: int) -> np.ndarray:
+    """(3, 3) map from pixels of the shrunk image to those of the original."""
+    middle = (factor - 1) / 2
+    return np.array([[factor, 0, middle], [0, factor, middle], [0, 0, 1]])
+
+
+def _warp_ignore(ignore: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest-pixel warp of a mask; True outside of the original image."""
+    height, width = ignore.shape
+    if not ignore.any():
+        corners = np.array([(0, 0), (size[1] - 1, 0), (0, size[0] - 1), (size[1] - 1, size[0] - 1)])
+        back = apply_affine(invert_affine(matrix), corners)
+        if (back >= -0.5).all() and (back <= (width - 0.5, height - 0.5)).all():
+            return np.zeros(size, bool)
+    warped = cv2.warpAffine(
+        ignore.view(np.uint8),
+        matrix,
+        (size[1], size[0]),
+        flags=cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=1,
+    )
+    return warped.astype(bool)

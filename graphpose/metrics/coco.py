@@ -1,0 +1,129 @@
+"""COCO keypoint metrics: average precision and recall over object keypoint similarity (OKS), for any skeleton.
+
+Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; https://cocodataset.org/#keypoints-eval.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from graphpose.errors import GraphposeError
+from graphpose.fields.pose import Poses
+from graphpose.skeleton import Skeleton
+
+METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+
+
+def coco_results(image_id: int, poses: Poses, category_id: int = 1) -> list[dict[str, Any]]:
+    """Poses of one image in COCO's results format, as its evaluation server takes them.
+
+    Args:
+        image_id: id from the annotation file's record.
+        poses: in pixels of the original image.
+        category_id: id of the person category.
+
+    Returns:
+        One record per pose, best first; keypoints flat as x, y, confidence, and 0, 0, 0 where not found.
+    """
+    flat = poses.keypoints.reshape(len(poses), -1).round(3).astype(float)
+    return [
+        {"image_id": int(image_id), "category_id": category_id, "keypoints": values.tolist(), "score": float(score)}
+        for values, score in zip(flat, poses.scores, strict=True)
+    ]
+
+
+def evaluate_coco(
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    skeleton: Skeleton,
+    *,
+    max_detections: int = 20,
+    evaluator: Literal["pycocotools", "fast"] = "pycocotools",
+) -> dict[str, float]:
+    """AP and AR over OKS thresholds 0.50:0.05:0.95.
+
+    Args:
+        ground_truth: COCO-format dict; only its images count, results of others are left out.
+        results: COCO results format.
+        skeleton: gives K and the sigmas.
+        max_detections: poses per image that count, best first.
+        evaluator: "pycocotools" is the reference, "fast" is faster-coco-eval where that is installed.
+
+    Returns:
+        The ten figures of METRICS in [0, 1]; all 0 without results; −1, as pycocotools has it, for a size (medium,
+        large) of which the ground truth has nobody.
+
+    Raises:
+        GraphposeError: when a result has the wrong number of keypoint values or the evaluator is unknown or missing.
+    """
+    known = {image["id"] for image in ground_truth["images"]}
+    kept = [dict(result) for result in results if result["image_id"] in known]
+    for result in kept:
+        if len(result["keypoints"]) != 3 * skeleton.num_keypoints:
+            raise GraphposeError(
+                f"a result of image {result['image_id']} has {len(result['keypoints'])} keypoint values; skeleton "
+                f"'{skeleton.name}' needs {3 * skeleton.num_keypoints}"
+            )
+    if not kept:
+        return dict.fromkeys(METRICS, 0.0)
+    coco_type, eval_type = _evaluator(evaluator)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = coco_type()
+        truth.dataset = {
+            "info": {},
+            "images": list(ground_truth["images"]),
+            # pycocotools writes into the annotations it is given.
+            "annotations": [dict(annotation) for annotation in ground_truth["annotations"]],
+            "categories": list(ground_truth["categories"]),
+        }
+        truth.createIndex()
+        evaluation = eval_type(truth, truth.loadRes(kept), iouType="keypoints")
+        evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
+        evaluation.params.imgIds = sorted(known)
+        evaluation.params.maxDets = [max_detections]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return summarise(evaluation.eval["precision"], evaluation.eval["recall"], evaluation.params.iouThrs)
+
+
+def summarise(precision: np.ndarray, recall: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
+    """The ten COCO figures.
+
+    Args:
+        precision: (T, R, classes, 3, 1) over thresholds, recalls, classes and sizes all / medium / large; −1 is none.
+        recall: (T, classes, 3, 1).
+        thresholds: (T,) OKS thresholds.
+    """
+    half, three_quarters = (int(np.abs(thresholds - t).argmin()) for t in (0.5, 0.75))
+
+    def mean(values: np.ndarray) -> float:
+        values = values[values > -1]
+        return float(values.mean()) if values.size else -1.0
+
+    figures = []
+    for table in (precision, recall):
+        everybody, medium, large = (table[..., size, :] for size in range(3))
+        figures += [everybody, everybody[half], everybody[three_quarters], medium, large]
+    return {name: mean(values) for name, values in zip(METRICS, figures, strict=True)}
+
+
+def _evaluator(name: str) -> tuple[Any, Any]:
+    if name == "pycocotools":
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        return COCO, COCOeval
+    if name == "fast":
+        try:
+            import faster_coco_eval
+        except ImportError:
+            raise GraphposeError(
+                "evaluator 'fast' needs the package faster-coco-eval; install it or choose 'pycocotools'"
+            ) from None
+        return faster_coco_eval.COCO, faster_coco_eval.COCOeval_faster
+    raise GraphposeError(f"unknown evaluator '{name}'; choose pycocotools or fast")
