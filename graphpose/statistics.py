@@ -200,8 +200,8 @@ class StatisticsAccumulator:
         count = self._count
         if not count[~np.eye(len(count), dtype=bool)].any():
             raise GraphposeError(
-                f"none of {self.persons} persons has two labelled keypoints of skeleton '{self.skeleton.name}'; there are "
-                "no distances to average"
+                f"none of {self.persons} persons has two labelled keypoints of skeleton '{self.skeleton.name}'; there "
+                "are no distances to average"
             )
         n = np.where(count > 0, count, np.nan)
         mean = (self._distance + self._distance.T) / n  # Eq. 5
