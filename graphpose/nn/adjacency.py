@@ -1,0 +1,102 @@
+"""The keypoint graph as the network holds it: fixed, or drawn anew in each training iteration (Eq. 7)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from graphpose.errors import GraphposeError
+from graphpose.nn.config import PoseNetworkConfig
+
+
+@torch.library.custom_op("graphpose::draw_uniform", mutates_args=("state",))
+def draw_uniform(state: Tensor, like: Tensor, shape: list[int]) -> Tensor:
+    """Uniform numbers in [0, 1) from a generator's state, which moves on.
+
+    An operator of its own, because torch.compile cannot trace a generator.
+
+    Args:
+        state: state of a CPU torch.Generator, changed in place.
+        like: gives the device.
+        shape: of the result.
+
+    Returns:
+        float32 of ``shape``.
+    """
+    generator = torch.Generator()
+    generator.set_state(state)
+    numbers = torch.rand(shape, generator=generator)
+    state.copy_(generator.get_state())
+    return numbers.to(like.device, non_blocking=True)
+
+
+@draw_uniform.register_fake
+def _(state: Tensor, like: Tensor, shape: list[int]) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32, device=like.device)
+
+
+class KeypointGraph(nn.Module):
+    """A of Eq. 4 and 8 for each forward pass.
+
+    The matrix is a buffer, so it moves with the module and a checkpoint needs no statistics file. "dynamic" holds A_s,
+    draws A_d from it in training, and is all ones in evaluation; every other graph is what it is.
+
+    Args:
+        matrix: (K, K); A_I, A_h or A_s, the last also for "dynamic".
+        config: ``adjacency``, ``graph_pool`` and ``per_sample`` are read.
+        seed: of the draws.
+
+    Raises:
+        GraphposeError: when the matrix is not K × K, has entries outside of [0, 1] or a diagonal that is not 1.
+    """
+
+    def __init__(self, matrix: Tensor, config: PoseNetworkConfig, seed: int = 0) -> None:
+        super().__init__()
+        K = config.skeleton.num_keypoints
+        if matrix.shape != (K, K):
+            raise GraphposeError(
+                f"statistics '{config.statistics or 'shipped'}' with skeleton '{config.skeleton.name}': the adjacency "
+                f"is {tuple(matrix.shape)} where the skeleton has {K} keypoints"
+            )
+        if not bool(((matrix >= 0) & (matrix <= 1)).all()) or not bool((matrix.diagonal() == 1).all()):
+            raise GraphposeError("an adjacency must lie in [0, 1] and have ones on its diagonal")
+        self.dynamic = config.adjacency == "dynamic"
+        self.per_sample = config.per_sample
+        self.matrix: Tensor
+        self.pool: Tensor | None
+        self.register_buffer("matrix", matrix.float().clone())
+        self.register_buffer("pool", torch.empty(config.graph_pool, K, K) if config.graph_pool else None)
+        self.state = torch.Generator().manual_seed(seed).get_state()  # no buffer: it stays on the CPU
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Start the draws anew; a pool is drawn anew as well."""
+        self.state = torch.Generator().manual_seed(seed).get_state()
+        if self.pool is not None:
+            self.pool.copy_(self._draw(len(self.pool)))
+
+    def _draw(self, count: int) -> Tensor:
+        """Graphs (count, K, K), A_d[i, j] ~ Bernoulli(A_s[i, j]) (Eq. 7); the diagonal has probability 1."""
+        numbers = draw_uniform(self.state, self.matrix, [count, *self.matrix.shape])
+        return (numbers < self.matrix).to(self.matrix.dtype)
+
+    def forward(self, batch: int) -> Tensor:
+        """The graph of this pass.
+
+        Args:
+            batch: number of images B.
+
+        Returns:
+            (K, K), or (B, K, K) in training with one graph per image.
+        """
+        if not self.dynamic:
+            return self.matrix
+        if not self.training:
+            return torch.ones_like(self.matrix)  # below Eq. 7: for inference A_d = 1
+        count = batch if self.per_sample else 1
+        if self.pool is None:
+            graphs = self._draw(count)
+        else:
+            index = draw_uniform(self.state, self.matrix, [count]) * len(self.pool)
+            graphs = self.pool[index.long()]
+        return graphs if self.per_sample else graphs[0]

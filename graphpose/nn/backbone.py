@@ -1,0 +1,143 @@
+"""Feature pyramids from timm models.
+
+Convention: the features of stride s of an H × W image are ceil(H / s) × ceil(W / s) cells, cell (r, c) at pixel
+(r · s, c · s).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from graphpose.errors import GraphposeError
+from graphpose.nn.weights import load_weights, resolve_variant, use_v1_strides
+
+# Side of the images that features are measured on; above every backbone's coarsest stride.
+PROBE_SIZE = 128
+
+
+class Backbone(nn.Module):
+    """A timm model cut to the stages that give the wanted strides.
+
+    Args:
+        name: timm name.
+        strides: wanted strides; each is the model's last stage of that stride.
+        pretrained: True for timm's weights, or the path of a local file.
+        variant: see :class:`~graphpose.nn.config.PoseNetworkConfig`.
+        stem_pool: keep the stem's max-pool; without it every later stride is halved.
+        dilate: hold the last stage at stride 16.
+
+    Attributes:
+        channels: C at each stride.
+        variant: "v1" or "v1.5", where "auto" has been resolved.
+
+    Raises:
+        GraphposeError: unknown name, a stride that the model lacks, a weights file that does not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        strides: Sequence[int],
+        pretrained: bool | str = False,
+        variant: str = "auto",
+        stem_pool: bool = False,
+        dilate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        options: dict[str, Any] = {"output_stride": 16} if dilate else {}
+        with torch.device("meta"):  # measures the model without computing or initialising anything
+            model = _create(name, stem_pool, options)
+            shapes = _feature_shapes(model, PROBE_SIZE)
+        by_stride = {PROBE_SIZE // shape[2]: index for index, shape in enumerate(shapes)}
+        for stride in strides:
+            if stride not in by_stride:
+                raise GraphposeError(
+                    f"strides {tuple(strides)}: backbone '{name}' with stem_pool={stem_pool} and dilate={dilate} has "
+                    f"no features at stride {stride}, only at {', '.join(map(str, sorted(by_stride)))}"
+                )
+        self.channels = {stride: shapes[by_stride[stride]][1] for stride in strides}
+        indices = sorted(by_stride[stride] for stride in strides)
+        self.order = tuple(PROBE_SIZE // shapes[index][2] for index in indices)
+        options |= {"out_indices": tuple(indices), "pretrained": pretrained is True}
+        self.features: Any = _create(name, stem_pool, options)
+        path = Path(pretrained) if isinstance(pretrained, str) else None
+        self.variant = resolve_variant(variant, path)
+        if self.variant == "v1":
+            use_v1_strides(self.features.model, name)
+        if path is not None:
+            load_weights(self.features.model, path)
+        # Some models floor where this module's convention is to round up; they get an image padded to whole cells.
+        self.multiple = 1 if self._rounds_up(name, stem_pool, options) else max(by_stride)
+
+    def _rounds_up(self, name: str, stem_pool: bool, options: dict[str, Any]) -> bool:
+        size = PROBE_SIZE + 1
+        with torch.device("meta"):
+            model = _create(name, stem_pool, {**options, "pretrained": False})
+            try:
+                shapes = _feature_shapes(model, size)
+            except RuntimeError:  # branches of the model that disagree about the size of an odd image
+                return False
+        return [shape[2] for shape in shapes] == [-(-size // stride) for stride in self.order]
+
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """Features by stride.
+
+        Args:
+            images: (B, 3, H, W).
+
+        Returns:
+            For each wanted stride s (B, C_s, ceil(H / s), ceil(W / s)).
+        """
+        H, W = images.shape[-2:]
+        if self.multiple > 1:
+            images = F.pad(images, (0, -W % self.multiple, 0, -H % self.multiple))
+        features = dict(zip(self.order, self.features(images), strict=True))
+        return {s: features[s][..., : -(-H // s), : -(-W // s)] for s in self.strides}
+
+
+def _create(name: str, stem_pool: bool, options: dict[str, Any]) -> Any:
+    if not timm.is_model(name.split(".")[0]):
+        close = timm.list_models(f"*{name.split('_')[0][:8]}*")[:8]
+        hint = f", for example {', '.join(close)}" if close else ""
+        raise GraphposeError(f"backbone '{name}' is no timm model; use a name that timm.list_models() has{hint}")
+    try:
+        model: Any = timm.create_model(name, features_only=True, feature_cls="getter", **options)
+    except (TypeError, NotImplementedError, AssertionError, AttributeError) as error:
+        setting = "dilate=True with " if "output_stride" in options else ""
+        raise GraphposeError(
+            f"{setting}backbone '{name}': timm cannot build it as a feature pyramid ({error}); choose another backbone"
+        ) from error
+    if not stem_pool:
+        _remove_stem_pool(model.model)
+    for module in model.modules():
+        if isinstance(module, nn.AvgPool2d) and module.stride in (2, (2, 2)) and not module.padding:
+            module.ceil_mode = True  # an odd size keeps its last row and column (DenseNet's transitions)
+    return model
+
+
+def _remove_stem_pool(model: nn.Module) -> None:
+    """Replace the model's first max-pool by the identity; a model without one stays as it is."""
+    if hasattr(model, "maxpool"):  # ResNets, also where the "pool" is a strided convolution
+        model.maxpool = nn.Identity()
+        return
+    for parent in model.modules():
+        for child_name, child in parent.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                setattr(parent, child_name, nn.Identity())
+                return
+
+
+def _feature_shapes(model: Any, size: int) -> list[torch.Size]:
+    was_training = model.training
+    with torch.no_grad():
+        shapes = [feature.shape for feature in model.eval()(torch.empty(1, 3, size, size, device="meta"))]
+    model.train(was_training)
+    return shapes

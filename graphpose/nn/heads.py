@@ -1,0 +1,62 @@
+"""Composite field heads: features → PIF or PAF at a finer stride by sub-pixel convolution."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from graphpose.fields.spec import PAF, PIF
+
+# Share of cells that a keypoint or limb covers, about. The bias of every confidence starts at its logit, so that
+# training from scratch does not spend its first steps on unlearning "everything is a keypoint".
+CONFIDENCE_PRIOR = 0.01
+CONFIDENCE_BIAS = -math.log((1 - CONFIDENCE_PRIOR) / CONFIDENCE_PRIOR)
+
+
+class FieldHead(nn.Module):
+    """1×1 convolution and pixel shuffle to N fields of some channels each.
+
+    Cell (r, c) of the features lies at pixel (r, c) · stride, and so does cell (r, c) · upsample of the fields, whose
+    stride is that of the features / ``upsample``.
+
+    Args:
+        in_channels: C of the features.
+        num_fields: N, keypoints or limbs.
+        channels: PIF or PAF.
+        upsample: sub-pixel factor u.
+    """
+
+    def __init__(self, in_channels: int, num_fields: int, channels: type[PIF] | type[PAF], upsample: int) -> None:
+        super().__init__()
+        self.shape = (num_fields, len(channels))
+        self.has_scale = channels is PIF
+        self.upsample = upsample
+        self.conv = nn.Conv2d(in_channels, num_fields * len(channels) * upsample**2, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Small weights; biases 0, except that confidences begin at a probability of ``CONFIDENCE_PRIOR``."""
+        nn.init.normal_(self.conv.weight, std=0.01)
+        assert self.conv.bias is not None
+        nn.init.zeros_(self.conv.bias)
+        bias = self.conv.bias.data.view(*self.shape, -1)  # (N, C, u²)
+        bias[:, 0] = CONFIDENCE_BIAS
+
+    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """Fields as :mod:`graphpose.fields.spec` defines them.
+
+        Args:
+            features: (B, C, H, W).
+            size: cells (h, w) to keep, at most (H · u, W · u).
+
+        Returns:
+            (B, N, channels, h, w) float32; confidences are logits, the PIF's scale is positive.
+        """
+        fields = F.pixel_shuffle(self.conv(features), self.upsample)[..., : size[0], : size[1]]
+        fields = fields.float().unflatten(1, self.shape)  # (B, N, channels, h, w)
+        if self.has_scale:
+            fields = torch.cat((fields[:, :, : PIF.SCALE], F.softplus(fields[:, :, PIF.SCALE :])), 2)
+        return fields.contiguous()

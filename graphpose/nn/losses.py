@@ -1,0 +1,191 @@
+"""Eq. 1–3 and the intermediate supervision.
+
+Convention: NaN in a target says "no target" (:mod:`graphpose.fields.spec`). Everything is computed in float32.
+
+Normalisation. Eq. 2–3 sum over keypoints and limbs and leave open over how many cells. Here, as in the baseline
+(PifPaf v0.8), a confidence term is the mean over all cells of all K (or M) maps that have a target, and a regression
+term is the sum over the cells that have one, divided by 1000 and by the batch. Both are settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from graphpose.errors import GraphposeError
+from graphpose.fields.spec import PAF, PIF
+
+RegressionLoss = Literal["smooth_l1", "laplace"]
+ConfidenceReduction = Literal["mean", "sum_of_means"]
+RegressionReduction = Literal["sum", "mean"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights and normalisation; the defaults are the paper's.
+
+    Attributes:
+        pif_confidence: α of Eq. 2.
+        pif_offset: θ of Eq. 2.
+        pif_scale: weight of the keypoint scale, which the decoder needs.
+        paf_confidence: β of Eq. 3.
+        paf_offset: δ of Eq. 3, for each of the limb's two ends.
+        intermediate: weight of the intermediate confidences together, shared by the N DGCMs: α / N each.
+        regression_loss: of the offsets; "smooth_l1" (the paper) or "laplace", which trains the spread channel.
+        confidence_reduction: "mean" over the cells of all maps, or "sum_of_means": Σ_k of each map's mean, K times as
+            large.
+        regression_reduction: "sum" over cells / ``regression_divisor`` / batch, or "mean" over cells.
+        regression_divisor: see above.
+
+    Raises:
+        GraphposeError: a weight that is negative or not finite, an unknown choice.
+    """
+
+    pif_confidence: float = 30.0
+    pif_offset: float = 2.0
+    pif_scale: float = 2.0
+    paf_confidence: float = 50.0
+    paf_offset: float = 3.0
+    intermediate: float = 30.0
+    regression_loss: RegressionLoss = "smooth_l1"
+    confidence_reduction: ConfidenceReduction = "mean"
+    regression_reduction: RegressionReduction = "sum"
+    regression_divisor: float = 1000.0
+
+    def __post_init__(self) -> None:
+        for name, literal in (
+            ("regression_loss", RegressionLoss),
+            ("confidence_reduction", ConfidenceReduction),
+            ("regression_reduction", RegressionReduction),
+        ):
+            if getattr(self, name) not in get_args(literal):
+                raise GraphposeError(
+                    f"{name} '{getattr(self, name)}' is unknown; choose one of {', '.join(get_args(literal))}"
+                )
+        for name in ("pif_confidence", "pif_offset", "pif_scale", "paf_confidence", "paf_offset", "intermediate"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise GraphposeError(f"loss weight {name} {getattr(self, name)} must be finite and not negative")
+        if not (math.isfinite(self.regression_divisor) and self.regression_divisor > 0):
+            raise GraphposeError(f"regression_divisor {self.regression_divisor} must be positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; ``LossConfig(**values)`` is the inverse."""
+        return dataclasses.asdict(self)
+
+
+class PoseLoss(nn.Module):
+    """ℓ = ℓ_H + ℓ_A (Eq. 1) and the intermediate supervision.
+
+    Args:
+        config: weights and normalisation.
+
+    Source: DGCN, Eq. 1–3 and "Implement details"; Kreiss et al. 2019 for the scale and the Laplace loss.
+    """
+
+    def __init__(self, config: LossConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or LossConfig()
+
+    def forward(self, outputs: Mapping[str, Any], pif_target: Tensor, paf_target: Tensor) -> dict[str, Tensor]:
+        """The parts of the loss, weighted.
+
+        Args:
+            outputs: of a PoseNetwork.
+            pif_target: (B, K, 5, h, w), NaN where there is no target.
+            paf_target: (B, M, 7, h, w), likewise.
+
+        Returns:
+            Scalars pif_confidence, pif_offset, pif_scale, paf_confidence, paf_offset, intermediate, and total, which is
+            their sum. Finite, with finite gradients, also where there is no target at all.
+        """
+        c = self.config
+        with torch.autocast(pif_target.device.type, enabled=False):
+            pif, paf = outputs["pif"].float(), outputs["paf"].float()
+            pif_target, paf_target = pif_target.float(), paf_target.float()
+            ends = ((PAF.X1, PAF.SPREAD1), (PAF.X2, PAF.SPREAD2))
+            parts: dict[str, Tensor] = {
+                # Eq. 2
+                "pif_confidence": c.pif_confidence
+                * self._confidence(pif[:, :, PIF.CONFIDENCE], pif_target[:, :, PIF.CONFIDENCE]),
+                "pif_offset": c.pif_offset * self._offset(pif, pif_target, PIF.X, PIF.SPREAD),
+                "pif_scale": c.pif_scale * self._scale(pif[:, :, PIF.SCALE], pif_target[:, :, PIF.SCALE]),
+                # Eq. 3
+                "paf_confidence": c.paf_confidence
+                * self._confidence(paf[:, :, PAF.CONFIDENCE], paf_target[:, :, PAF.CONFIDENCE]),
+                "paf_offset": c.paf_offset * torch.stack([self._offset(paf, paf_target, x, b) for x, b in ends]).sum(),
+                "intermediate": c.intermediate * self._intermediate(outputs["intermediate"], pif_target),
+            }
+            return {**parts, "total": torch.stack(list(parts.values())).sum()}  # Eq. 1
+
+    def _confidence(self, logits: Tensor, target: Tensor) -> Tensor:
+        """φ: binary cross-entropy over the cells that have a target, (B, N, h, w)."""
+        known = ~target.isnan()
+        loss = F.binary_cross_entropy_with_logits(logits, target.nan_to_num(), reduction="none") * known
+        if self.config.confidence_reduction == "mean":
+            return loss.sum() / known.sum().clamp(min=1)
+        return (loss.sum((0, 2, 3)) / known.sum((0, 2, 3)).clamp(min=1)).sum()  # Σ_k
+
+    def _offset(self, field: Tensor, target: Tensor, x: int, spread: int) -> Tensor:
+        """φ of the offsets x, y from channel ``x`` on, over the cells that have a target."""
+        offset, offset_target = field[:, :, x : x + 2], target[:, :, x : x + 2]  # (B, N, 2, h, w)
+        known = ~offset_target.isnan()
+        # Unknown cells get their own prediction as target: no loss, and no NaN in the gradient.
+        offset_target = torch.where(known, offset_target, offset.detach())
+        if self.config.regression_loss == "smooth_l1":
+            loss = F.smooth_l1_loss(offset, offset_target, reduction="none") * known
+            return self._reduce(loss, known)
+        known_cell = known.all(2)
+        log_b = field[:, :, spread]  # (B, N, h, w)
+        # The bound keeps exp(-log b) in range; PifPaf clips there too.
+        log_b = log_b.clamp(min=-5.0)
+        distance = torch.linalg.vector_norm(offset - offset_target, dim=2)
+        loss = (log_b + math.log(2) + distance * torch.exp(-log_b)) * known_cell
+        return self._reduce(loss, known_cell)
+
+    def _scale(self, scale: Tensor, target: Tensor) -> Tensor:
+        known = ~target.isnan()
+        return self._reduce(
+            F.smooth_l1_loss(scale, torch.where(known, target, scale.detach()), reduction="none") * known, known
+        )
+
+    def _reduce(self, loss: Tensor, known: Tensor) -> Tensor:
+        if self.config.regression_reduction == "mean":
+            return loss.sum() / known.sum().clamp(min=1)
+        return loss.sum() / self.config.regression_divisor / len(loss)
+
+    def _intermediate(self, logits: list[Tensor], pif_target: Tensor) -> Tensor:
+        """Mean over the N DGCMs, so that each weighs α / N."""
+        if not logits:
+            return pif_target.new_zeros(())
+        target = pif_target[:, :, PIF.CONFIDENCE]
+        losses = [self._confidence(x.float(), resample_confidence(target, x.shape[-2:])) for x in logits]
+        return torch.stack(losses).mean()
+
+
+def resample_confidence(target: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """The confidence target as a map of another stride sees it: each cell takes the target cell nearest to its pixel.
+
+    Cell i of a map of stride s lies at pixel i · s and so at i · s / S of a target of stride S. A map's patches keep
+    their size in pixels, NaN stays NaN.
+
+    Args:
+        target: (B, K, h, w).
+        size: cells (h', w') of the other map, whose stride is the target's times a power of two.
+
+    Returns:
+        (B, K, h', w').
+    """
+    (h, w), (H, W) = target.shape[-2:], size
+    if (h, w) == (H, W):
+        return target
+    # Sizes are rounded up, so their ratio is near the strides' ratio; the longer side tells it best.
+    ratio = 2.0 ** round(math.log2(max(h, w) / max(H, W)))
+    rows = (torch.arange(H, device=target.device) * ratio + 0.5).long().clamp(max=h - 1)
+    columns = (torch.arange(W, device=target.device) * ratio + 0.5).long().clamp(max=w - 1)
+    return target[..., rows[:, None], columns]

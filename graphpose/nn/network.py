@@ -1,0 +1,177 @@
+"""The whole network: images → backbone → graph pyramids → PIF and PAF.
+
+Source: DGCN, Fig. 2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from graphpose.errors import GraphposeError
+from graphpose.fields.spec import PAF, PIF, FieldSpec
+from graphpose.graphs import keypoint_graph, to_dense
+from graphpose.nn.adjacency import KeypointGraph
+from graphpose.nn.backbone import Backbone
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.dgcm import GraphPyramid
+from graphpose.nn.heads import FieldHead
+from graphpose.statistics import load_statistics, shipped_statistics
+
+__all__ = ["PoseNetwork", "PoseNetworkConfig"]
+
+
+class PoseNetwork(nn.Module):
+    """DGCN, or with ``adjacency="none"`` its PifPaf baseline.
+
+    Args:
+        config: what to build.
+        adjacency: (K, K) to use in place of the one that ``config`` and its statistics give, as when weights that bring
+            their own are loaded next.
+
+    Attributes:
+        config: as given, with ``backbone_variant`` resolved.
+        spec: the fields' skeleton and stride.
+        base_stride: stride of the features that the heads read.
+
+    Raises:
+        GraphposeError: when backbone, strides, statistics and skeleton do not fit together; names them.
+    """
+
+    def __init__(self, config: PoseNetworkConfig, adjacency: Tensor | None = None) -> None:
+        super().__init__()
+        skeleton = config.skeleton
+        self.spec = FieldSpec(skeleton, config.field_stride)
+        self.base_stride = max(config.strides)
+        self.backbone = Backbone(
+            config.backbone,
+            config.strides,
+            config.pretrained,
+            config.backbone_variant,
+            config.stem_pool,
+            config.dilate,
+        )
+        self.config = dataclasses.replace(config, backbone_variant=self.backbone.variant)
+        self.graph: KeypointGraph | None = None
+        self.pif_pyramid: GraphPyramid | None = None
+        self.paf_pyramid: GraphPyramid | None = None
+        if config.adjacency != "none":
+            self.graph = KeypointGraph(build_adjacency(config) if adjacency is None else adjacency, config)
+            # One DGCN head is two DGCMs, one for PIF and one for PAF (Table 3's caption).
+            self.pif_pyramid = GraphPyramid(self.backbone.channels, config)
+            self.paf_pyramid = GraphPyramid(self.backbone.channels, config)
+        channels = self.backbone.channels[self.base_stride]
+        self.pif_head = FieldHead(channels, skeleton.num_keypoints, PIF, config.upsample)
+        self.paf_head = FieldHead(channels, skeleton.num_limbs, PAF, config.upsample)
+
+    @classmethod
+    def from_state(cls, config: PoseNetworkConfig, state: Mapping[str, Tensor]) -> PoseNetwork:
+        """The network of a checkpoint; needs neither the statistics nor the weights file it was built from.
+
+        Args:
+            config: the ``config`` attribute of the network that ``state`` is from.
+            state: its state dict.
+
+        Raises:
+            GraphposeError: when the two do not fit; names the settings.
+        """
+        network = cls(dataclasses.replace(config, pretrained=False), adjacency=state.get("graph.matrix"))
+        network.load_state_dict(state)
+        return network
+
+    def forward(self, images: Tensor) -> dict[str, Any]:
+        """Fields of a batch of images.
+
+        Args:
+            images: (B, 3, H, W) in ImageNet normalisation; any H and W.
+
+        Returns:
+            "pif": (B, K, 5, h, w) and "paf": (B, M, 7, h, w), float32 with (h, w) = spec.size(H, W), channels as in
+            :mod:`graphpose.fields.spec`: confidences are logits, offsets and scale in cells, spreads log b;
+            "intermediate": list of (B, K, ceil(H / s), ceil(W / s)) confidence logits, one per DGCM: the PIF's DGCMs
+            from fine to coarse, then the PAF's. Empty without graphs.
+        """
+        B, _, H, W = images.shape
+        features = self.backbone(images)
+        pif_features = paf_features = features[self.base_stride]
+        intermediate: list[Tensor] = []
+        if self.graph is not None and self.pif_pyramid is not None and self.paf_pyramid is not None:
+            adjacency = self.graph(B)  # one draw for all modules of the network
+            pif_features, pif_confidences = self.pif_pyramid(features, adjacency)
+            paf_features, paf_confidences = self.paf_pyramid(features, adjacency)
+            intermediate = [confidence.float() for confidence in (*pif_confidences, *paf_confidences)]
+        size = self.spec.size(H, W)
+        return {
+            "pif": self.pif_head(pif_features, size),
+            "paf": self.paf_head(paf_features, size),
+            "intermediate": intermediate,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As in torch, after a check that the weights are of this skeleton."""
+        for key, name, expected in (
+            ("pif_head.conv.bias", "keypoints", self.pif_head),
+            ("paf_head.conv.bias", "limbs", self.paf_head),
+        ):
+            have = state_dict[key].numel() if key in state_dict else expected.conv.bias.numel()  # type: ignore[union-attr]
+            count, channels = expected.shape
+            if have != count * channels * expected.upsample**2:
+                raise GraphposeError(
+                    f"weights with skeleton '{self.spec.skeleton.name}': the weights' field head has "
+                    f"{have / channels / expected.upsample**2:g} {name} at upsample {expected.upsample} where the "
+                    f"skeleton has {count}"
+                )
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the backbone, which training may freeze or give a rate of their own."""
+        return self.backbone.parameters()
+
+    def freeze_backbone(self, weights: bool = True, statistics: bool = True) -> None:
+        """Freeze or thaw the backbone; call after ``train()``, which puts batch norm back into training.
+
+        Args:
+            weights: its parameters get no gradient.
+            statistics: its batch norms stay in evaluation mode.
+        """
+        for parameter in self.backbone.parameters():
+            parameter.requires_grad_(not weights)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(self.training and not statistics)
+
+    def seed_graphs(self, seed: int) -> None:
+        """Start the draws of dynamic graphs anew from a seed."""
+        if self.graph is not None:
+            self.graph.seed(seed)
+
+    def graph_state(self) -> Tensor | None:
+        """State of the generator of graphs, for an exact resume; None without graphs."""
+        return None if self.graph is None else self.graph.state.clone()
+
+    def set_graph_state(self, state: Tensor | None) -> None:
+        """Inverse of :meth:`graph_state`."""
+        if self.graph is not None and state is not None:
+            self.graph.state = state.cpu().clone()
+
+
+def build_adjacency(config: PoseNetworkConfig) -> Tensor:
+    """(K, K) matrix of the configured graph: A_I, A_h or A_s (the last also for "dynamic").
+
+    Raises:
+        GraphposeError: no statistics for the skeleton, or statistics of another one.
+    """
+    statistics = None
+    if config.adjacency in ("soft", "dynamic"):
+        try:
+            statistics = (
+                load_statistics(config.statistics) if config.statistics else shipped_statistics(config.skeleton)
+            )
+        except GraphposeError as error:
+            raise GraphposeError(
+                f"adjacency '{config.adjacency}' with skeleton '{config.skeleton.name}': {error}"
+            ) from error
+    return to_dense(keypoint_graph(config.skeleton, config.adjacency, statistics, config.gamma)).float()
