@@ -40,9 +40,7 @@ def _package(backend: Backend | None) -> ModuleType | None:
     return package
 
 
-def scatter_min(
-    values: Tensor, index: Tensor, size: int, backend: Backend | None = None
-) -> tuple[Tensor, Tensor]:
+def scatter_min(values: Tensor, index: Tensor, size: int, backend: Backend | None = None) -> tuple[Tensor, Tensor]:
     """Minimum of each segment and the row that holds it.
 
     Args:
@@ -57,20 +55,18 @@ def scatter_min(
     """
     N = len(values)
     rows = torch.arange(N, device=values.device)
+    minimum = torch.full((size,), torch.inf, dtype=values.dtype, device=values.device)
+    argmin = torch.full((size,), N, dtype=torch.int64, device=values.device)
     package = _package(backend)
     if package is None:
-        minimum = torch.full((size,), torch.inf, dtype=values.dtype, device=values.device)
         minimum.scatter_reduce_(0, index, values, "amin")
         contenders = torch.where(values == minimum[index], rows, N)
-        argmin = torch.full((size,), N, dtype=torch.int64, device=values.device)
         return minimum, argmin.scatter_reduce_(0, index, contenders, "amin")
-    # torch-scatter names any of several equal rows, and calls the minimum of nothing 0: a second scatter over the row
-    # numbers settles both.
-    minimum, anywhere = package.scatter_min(values, index, dim=0, dim_size=size)
-    minimum = torch.where(anywhere == N, torch.inf, minimum)
+    # torch-scatter's own argmin names any of several equal rows: a second minimum over the row numbers settles it.
+    package.scatter_min(values, index, dim=0, out=minimum)
     contenders = torch.where(values == minimum[index], rows, N)
-    lowest, anywhere = package.scatter_min(contenders, index, dim=0, dim_size=size)
-    return minimum, torch.where(anywhere == N, N, lowest)
+    package.scatter_min(contenders, index, dim=0, out=argmin)
+    return minimum, argmin
 
 
 def scatter_sum(values: Tensor, index: Tensor, size: int, backend: Backend | None = None) -> Tensor:

@@ -235,6 +235,6 @@ def _contest(covers: _Covers, plane: Tensor, field: Tensor) -> tuple[Tensor, Ten
     # Covers outside the image all fall into one more segment that nobody reads.
     cell = covers.row * w + covers.column
     target = torch.where(inside, plane[covers.owner] * (h * w) + cell, planes * h * w)
-    argmin = scatter_min(covers.cost, target, planes * h * w + 1)[1][:-1]
-    won = argmin[argmin < len(target)]
+    argmin = scatter_min(covers.cost, target, planes * h * w + 1)[1]
+    won = ((argmin[target] == torch.arange(len(target), device=target.device)) & inside).nonzero(as_tuple=True)[0]
     return covers.owner[won], cell[won], covers.column[won], covers.row[won]

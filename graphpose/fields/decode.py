@@ -1,0 +1,185 @@
+"""Fields → poses.
+
+Candidates (confident PIF cells) gather into peaks; confident PAF cells vote for pairs of peaks; poses grow along the
+pairs, the best first; fragments of one person are joined by the data set's pose statistics. Each step is a compiled
+function of its own module; this one holds their settings and their order. Nothing is kept between images.
+
+Convention: lengths are in cells unless said otherwise; poses come out in pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from graphpose.errors import GraphposeError
+from graphpose.fields.candidates import Candidates, find_candidates
+from graphpose.fields.growth import grow
+from graphpose.fields.limbs import Votes, count_votes
+from graphpose.fields.peaks import Peaks, find_peaks
+from graphpose.fields.pose import Poses
+from graphpose.fields.spec import PAF, PIF, FieldSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """Every threshold of the decoder.
+
+    Attributes:
+        keypoint_threshold: lowest confidence of a PIF cell (probability). PifPaf's 0.3: background of a trained network
+            rarely reaches it, most cells of a true patch do.
+        limb_threshold: lowest confidence of a PAF cell (probability).
+        peak_threshold: lowest confidence of a keypoint: the share of its patch's cells that agree, weighted by their
+            confidence. 0.05 is less than one full cell of sixteen, so that a keypoint crowded by others can still be
+            found by a limb.
+        radius: how far cells of one keypoint may point apart, in units of the keypoint's scale σ_k·sqrt(area).
+        radius_min: the same in cells, for persons whose scale is smaller than a network's precision.
+        limb_radius: how far a limb's end may miss a keypoint, in units of the keypoint's scale.
+        limb_radius_min: the same in cells.
+        limb_slack: the same as a share of the distance from the PAF cell to the end: errors grow with distance.
+        min_limb_weight: lowest sum of votes of a limb, in confident cells.
+        full_limb_weight: sum of votes from which on a limb is certain; the shortest limb has about so many cells.
+        min_bridge_share: share of a keypoint's votes that a limb needs to put a new keypoint on one that is taken.
+        use_spread: weigh places by the spread channel; only where it was trained (laplace loss).
+        min_score: lowest instance score of a pose that is returned (0 … 1).
+        max_peaks: keypoints of one type in one image, at most; bounds time on fields that are noise.
+        max_poses: poses of one image, at most; the best stay.
+    """
+
+    keypoint_threshold: float = 0.3
+    limb_threshold: float = 0.3
+    peak_threshold: float = 0.05
+    radius: float = 1.0
+    radius_min: float = 0.3
+    limb_radius: float = 2.0
+    limb_radius_min: float = 0.5
+    limb_slack: float = 0.1
+    min_limb_weight: float = 0.5
+    full_limb_weight: float = 6.0
+    min_bridge_share: float = 0.5
+    use_spread: bool = False
+    min_score: float = 0.05
+    max_peaks: int = 256
+    max_poses: int = 256
+
+
+class Decoder:
+    """Decodes the fields of one skeleton; thread-safe and without memory of earlier images.
+
+    Args:
+        spec: skeleton and stride of the fields.
+        config: thresholds.
+        statistics: pose statistics of the data set, in units of sqrt(person area), for joining the fragments of a
+            person; None leaves fragments apart.
+    """
+
+    def __init__(self, spec: FieldSpec, config: DecoderConfig | None = None, statistics: Any = None) -> None:
+        self.spec = spec
+        self.config = config if config is not None else DecoderConfig()
+        self.statistics = statistics
+        self._limbs = np.array(spec.skeleton.limbs, np.int64).reshape(-1, 2)
+        self._sigmas = np.array(spec.skeleton.sigmas)
+
+    def __call__(
+        self, pif: np.ndarray | Tensor, paf: np.ndarray | Tensor, image_size: tuple[int, int] | None = None
+    ) -> Poses:
+        """Poses of one image.
+
+        Args:
+            pif: (K, 5, h, w), confidences are probabilities.
+            paf: (M, 7, h, w), likewise.
+            image_size: height and width of the image in pixels; None takes the whole field.
+
+        Returns:
+            Poses, best first, at most max_poses, every keypoint inside the image; the same for the same fields,
+            whatever was decoded before.
+
+        Raises:
+            GraphposeError: when the shapes do not fit the skeleton or each other.
+        """
+        pif, paf = _array(pif), _array(paf)
+        skeleton = self.spec.skeleton
+        if pif.ndim != 4 or pif.shape[:2] != (skeleton.num_keypoints, len(PIF)):
+            raise GraphposeError(
+                f"PIF of shape {pif.shape} does not fit the skeleton '{skeleton.name}'; "
+                f"({skeleton.num_keypoints}, {len(PIF)}, h, w) is needed"
+            )
+        if paf.shape != (skeleton.num_limbs, len(PAF), *pif.shape[2:]):
+            raise GraphposeError(
+                f"PAF of shape {paf.shape} does not fit the skeleton '{skeleton.name}' and the PIF; "
+                f"{(skeleton.num_limbs, len(PAF), *pif.shape[2:])} is needed"
+            )
+        config = self.config
+        h, w = pif.shape[2:]
+        candidates = Candidates(
+            *find_candidates(
+                pif, config.keypoint_threshold, config.radius, config.radius_min, float(max(h, w)), config.use_spread
+            )
+        )
+        peaks = Peaks(
+            *find_peaks(*candidates, h, w, config.peak_threshold, config.radius, config.radius_min, config.max_peaks)
+        )
+        votes = Votes(
+            *count_votes(
+                paf, self._limbs, peaks.starts, peaks.x, peaks.y, peaks.scale,
+                config.limb_threshold, config.limb_radius, config.limb_radius_min, config.limb_slack,
+            )
+        )  # fmt: skip
+        keypoints, scales = grow(
+            *peaks, self._limbs, self._sigmas, *votes,
+            config.full_limb_weight, config.min_limb_weight, config.min_bridge_share,
+        )  # fmt: skip
+        return self._finish(keypoints, scales, image_size or (h * self.spec.stride, w * self.spec.stride))
+
+    def decode_batch(self, pif: Tensor, paf: Tensor, workers: int | None = None) -> list[Poses]:
+        """Poses of B images at once; see :meth:`__call__`.
+
+        Args:
+            pif: (B, K, 5, h, w) on any device, confidences are probabilities.
+            paf: (B, M, 7, h, w) on the same device.
+            workers: threads; None takes one for each core and image.
+        """
+        if len(pif) != len(paf):
+            raise GraphposeError(f"PIF of {len(pif)} images and PAF of {len(paf)}: one of each is needed per image")
+        pifs, pafs = _array(pif), _array(paf)
+        workers = min(len(pifs), workers or os.cpu_count() or 1)
+        if workers <= 1:
+            return [self(*fields) for fields in zip(pifs, pafs, strict=True)]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(self, pifs, pafs))
+
+    def _finish(self, keypoints: np.ndarray, scales: np.ndarray, image_size: tuple[int, int]) -> Poses:
+        """Scores, order, limits, pixels."""
+        scores = instance_scores(keypoints[:, :, 2])
+        order = np.argsort(-scores, kind="stable")
+        order = order[scores[order] >= self.config.min_score][: self.config.max_poses]
+        keypoints, scales, scores = keypoints[order], scales[order] * np.float32(self.spec.stride), scores[order]
+        found = keypoints[:, :, 2] > 0
+        height, width = image_size
+        keypoints[:, :, 0] = np.where(found, np.clip(keypoints[:, :, 0] * self.spec.stride, 0, width - 1), 0)
+        keypoints[:, :, 1] = np.where(found, np.clip(keypoints[:, :, 1] * self.spec.stride, 0, height - 1), 0)
+        return Poses(keypoints, scores, scales)
+
+
+def instance_scores(confidences: np.ndarray) -> np.ndarray:
+    """Scores (N,) of poses from keypoint confidences (N, K): their mean over all K, the best three counting threefold.
+
+    A keypoint that was not found counts as 0, so a fragment scores below a whole person.
+
+    Source: PifPaf (CVPR 2019), section 3.4.
+    """
+    weights = np.ones(confidences.shape[1], np.float32)
+    weights[:3] = 3
+    ordered = -np.sort(-confidences, axis=1)
+    return (ordered * weights).sum(1) / weights.sum()
+
+
+def _array(field: np.ndarray | Tensor) -> np.ndarray:
+    if isinstance(field, Tensor):
+        field = field.detach().to("cpu").numpy()
+    return np.ascontiguousarray(field, np.float32)
