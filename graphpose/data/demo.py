@@ -1,4 +1,4 @@
-"""The demo data set: procedurally rendered scenes of articulated persons, exactly annotated, in no time and no space."""
+"""The demo data set: procedurally rendered scenes of articulated persons, exactly annotated."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class DemoDataset:
 
     def __getitem__(self, index: int) -> Sample:
         """Scene ``index`` as a sample; its picture, keypoints, boxes and areas agree to the pixel."""
-        scene, appearance = self._scene(index)
+        scene, rng = self._scene(index)
         persons = self._persons(index, scene)
         return Sample(
-            image=paint(scene, appearance),
+            image=paint(scene, rng),
             persons=persons,
             ignore=np.zeros((self.size, self.size), bool),
             image_id=self.image_ids[index],
@@ -96,24 +96,20 @@ class DemoDataset:
         return {"images": images, "annotations": annotations, "categories": [category]}
 
     def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
-        """Geometry of a scene and the generator of its colours."""
+        """Geometry of a scene, and the generator that goes on to draw its colours."""
         if not -self.length <= index < self.length:
             raise IndexError(f"demo data set has {self.length} scenes, there is no index {index}")
-        geometry, appearance = np.random.SeedSequence([self.seed, index % self.length]).spawn(2)
-        return compose(np.random.default_rng(geometry), self.size, self.max_persons), np.random.default_rng(appearance)
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, index % self.length]))
+        return compose(rng, self.size, self.max_persons), rng
 
     def _persons(self, index: int, scene: Scene) -> Persons:
         """A scene's annotations, kept for ground_truth."""
         index %= self.length
         count = len(scene.persons)
-        boxes = np.zeros((count, 4), np.float32)
-        for person, mask in enumerate(scene.masks):
-            columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-            boxes[person] = columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
         persons = Persons(
             keypoints=scene.keypoints,
-            bbox=boxes,
-            area=np.count_nonzero(scene.masks, axis=(1, 2)).astype(np.float32),
+            bbox=scene.boxes,
+            area=scene.areas,
             iscrowd=np.zeros(count, bool),
             ids=(index + 1) * MAX_PERSONS + np.arange(count, dtype=np.int64),
         )

@@ -7,7 +7,7 @@ import functools
 import cv2
 import numpy as np
 
-_SHIFT = 4
+SHIFT = 4
 
 
 def backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -30,7 +30,7 @@ def finish(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Uneven light, sometimes blur, and sensor noise over a finished picture; returns (H, W, 3) uint8."""
     height, width = image.shape[:2]
     if rng.random() < 0.8:
-        light = rng.uniform(0.72, 1.18, (3, 3)).astype(np.float32)
+        light = rng.uniform(0.8, 1.2, (3, 3)).astype(np.float32)
         field = cv2.resize((light * 128).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
         image = cv2.multiply(image, cv2.merge([field, field, field]), scale=1 / 128)
     if rng.random() < 0.25:
@@ -63,7 +63,7 @@ def _room(rng: np.random.Generator, size: int) -> np.ndarray:
     image = np.empty((size, size, 3), np.uint8)
     horizon = int(rng.uniform(0.35, 0.8) * size)
     for start, stop in ((0, horizon), (horizon, size)):
-        a, b = _muted(rng), 0.0
+        a = _muted(rng)
         b = (a * rng.uniform(0.7, 1.2)).clip(0, 255)
         ramp = np.linspace(0, 1, stop - start)[:, None]
         image[start:stop] = (a * (1 - ramp) + b * ramp).astype(np.uint8)[:, None]
@@ -137,7 +137,12 @@ def _stick(image: np.ndarray, rng: np.random.Generator) -> None:
 
 def draw_capsule(image: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, colour: np.ndarray) -> None:
     """A shaded capsule between two points (2,) in pixels."""
-    a, b = ((int(v * 16) for v in point) for point in (start, end))
-    a, b = tuple(a), tuple(b)
-    cv2.line(image, a, b, _tuple(colour * 0.66), max(1, round(2 * radius)), cv2.LINE_AA, _SHIFT)
-    cv2.line(image, a, b, _tuple(colour), max(1, round(1.2 * radius)), cv2.LINE_AA, _SHIFT)
+    a, b = fixed_point(start), fixed_point(end)
+    cv2.line(image, a, b, _tuple(colour * 0.66), max(1, round(2 * radius)), cv2.LINE_AA, SHIFT)
+    cv2.line(image, a, b, _tuple(colour), max(1, round(1.2 * radius)), cv2.LINE_AA, SHIFT)
+
+
+def fixed_point(point: np.ndarray) -> tuple[int, int]:
+    """Pixels (2,) in OpenCV's fixed point of SHIFT bits."""
+    x, y = point.tolist()
+    return round(x * (1 << SHIFT)), round(y * (1 << SHIFT))

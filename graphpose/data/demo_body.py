@@ -95,8 +95,12 @@ REPERTOIRE: dict[str, tuple[float, Mapping[str, float]]] = {
     "read": (1.5, {"shoulder_flex": 28, "elbow": 92, "shoulder_rotate": 28, "neck_pitch": 22}),
     "reach": (1.0, {"spine_pitch": 14, "shoulder_flex": 95, "elbow": 14}),
     "sit": (2.0, {"hip_flex": 86, "knee": 84, "hip_abduct": 10, "shoulder_flex": 26, "elbow": 46}),
-    "squat": (0.8, {"hip_flex": 88, "knee": 104, "hip_abduct": 22, "spine_pitch": 26, "shoulder_flex": 50, "ankle": -16}),
-    "lunge": (1.0, {"left_hip_flex": 62, "left_knee": 66, "right_hip_flex": -20, "right_knee": 34, "shoulder_abduct": 32}),
+    "squat": (
+        0.8, {"hip_flex": 88, "knee": 104, "hip_abduct": 22, "spine_pitch": 26, "shoulder_flex": 50, "ankle": -16},
+    ),
+    "lunge": (
+        1.0, {"left_hip_flex": 62, "left_knee": 66, "right_hip_flex": -20, "right_knee": 34, "shoulder_abduct": 32},
+    ),
     "bend": (0.8, {"spine_pitch": 46, "hip_flex": 26, "shoulder_flex": 58, "neck_pitch": -12}),
     "kick": (0.8, {"left_hip_flex": 64, "left_knee": 16, "shoulder_abduct": 48, "spine_pitch": -8}),
     "astride": (1.0, {"hip_abduct": 22, "shoulder_abduct": 36, "elbow": 24}),
@@ -211,24 +215,24 @@ def pose_body(
         The body; distances between joints are exactly those of ``proportions``.
     """
     p = proportions
-    spine_pitch, spine_roll, spine_twist, neck_pitch, neck_roll, neck_yaw = (float(a) for a in angles[:_NUM_MIDLINE])
+    spine_pitch, spine_roll, spine_twist, neck_pitch, neck_roll, neck_yaw = angles[:_NUM_MIDLINE].tolist()
     pelvis = _rotation(0, roll, 0) @ _rotation(elevation, 0, -yaw)
     chest = pelvis @ _rotation(spine_pitch, spine_roll, -spine_twist)
     head = chest @ _rotation(neck_pitch, neck_roll, -neck_yaw)
     neck = chest[:, 1] * -p.torso
-    skull = neck + chest @ (0.0, -0.052, -0.004) + head @ (0.0, -0.068 * p.head, -0.012)
+    skull = neck - 0.052 * chest[:, 1] - 0.068 * p.head * head[:, 1] - 0.012 * head[:, 2]
 
     keypoints = np.empty((17, 3))
     keypoints[:5] = skull + (_FACE * p.head) @ head.T
     hands, heels, toes = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
     for side, sign in ((0, 1.0), (1, -1.0)):
         start = _NUM_MIDLINE + side * _NUM_SIDE
-        flex, abduct, rotate, elbow, hip_flex, hip_abduct, hip_rotate, knee, ankle = map(
-            float, angles[start : start + _NUM_SIDE]
-        )
+        flex, abduct, rotate, elbow, hip_flex, hip_abduct, hip_rotate, knee, ankle = angles[
+            start : start + _NUM_SIDE
+        ].tolist()
         # The shoulder blade lifts the joint with a raised arm.
         lift = 0.025 * max(0.0, max(flex, abduct) - 60.0) / 115.0
-        keypoints[5 + side] = neck + chest @ (sign * p.shoulder, -lift, 0.0)
+        keypoints[5 + side] = neck + chest[:, 0] * (sign * p.shoulder) - chest[:, 1] * lift
         arm = chest @ _rotation(-flex, -sign * abduct, sign * rotate)
         keypoints[7 + side] = keypoints[5 + side] + arm[:, 1] * p.upper_arm
         arm = arm @ _rotation(-elbow, 0, 0)
@@ -241,8 +245,8 @@ def pose_body(
         leg = leg @ _rotation(knee, 0, 0)
         keypoints[15 + side] = keypoints[13 + side] + leg[:, 1] * p.shin
         foot = leg @ _rotation(ankle, 0, 0)
-        heels[side] = keypoints[15 + side] + foot @ (0.0, 0.026, 0.022)
-        toes[side] = keypoints[15 + side] + foot @ (0.0, 0.032, -0.105)
+        heels[side] = keypoints[15 + side] + foot[:, 1] * 0.026 + foot[:, 2] * 0.022
+        toes[side] = keypoints[15 + side] + foot[:, 1] * 0.032 - foot[:, 2] * 0.105
     return Body(keypoints, pelvis, chest, head, neck, skull, hands, heels, toes, p)
 
 

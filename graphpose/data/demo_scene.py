@@ -7,9 +7,10 @@ import dataclasses
 import cv2
 import numpy as np
 
-from graphpose.data.demo_backdrop import backdrop, draw_capsule, finish
+from graphpose.data.demo_backdrop import SHIFT, backdrop, draw_capsule, finish, fixed_point
 from graphpose.data.demo_body import Proportions, pose_body, sample_pose
 from graphpose.data.demo_figure import Outfit, dress
+from graphpose.data.demo_palette import palette
 from graphpose.data.demo_render import (
     OBJECT_LABEL,
     Placed,
@@ -17,8 +18,7 @@ from graphpose.data.demo_render import (
     keypoint_visibility,
     paint_colours,
     paint_labels,
-    palette,
-    person_masks,
+    person_mask,
     place,
     project,
 )
@@ -47,7 +47,7 @@ class Scene:
         obstacles: before all of them.
         labels: (size, size) uint8; which part of whom each pixel shows.
         keypoints: (P, 17, 3) float32 with COCO visibility.
-        masks: (P, size, size) bool, the visible segments.
+        areas: (P,) float32; pixels that show each person; boxes: (P, 4) float32; x, y, width, height around them.
     """
 
     size: int
@@ -55,7 +55,8 @@ class Scene:
     obstacles: list[Obstacle]
     labels: np.ndarray
     keypoints: np.ndarray
-    masks: np.ndarray
+    areas: np.ndarray
+    boxes: np.ndarray
 
 
 def compose(rng: np.random.Generator, size: int, max_persons: int) -> Scene:
@@ -74,31 +75,32 @@ def settle(size: int, persons: list[Placed], obstacles: list[Obstacle]) -> Scene
     """Paints the label image; whoever is nearly hidden leaves the scene, the worst first, until nobody is."""
     while True:
         labels = np.zeros((size, size), np.uint8)
-        whole = []
+        whole = np.empty(len(persons))
         for index, person in enumerate(persons):
             paint_labels(labels, person, index)
-            whole.append(int(np.count_nonzero(person_masks(labels, index + 1)[index])))
+            whole[index] = cv2.countNonZero(person_mask(labels, index))
         for obstacle in obstacles:
             _paint_obstacle(labels, obstacle)
-        masks = person_masks(labels, len(persons))
-        keypoints = np.zeros((len(persons), 17, 3), np.float32)
+        keypoints = np.empty((len(persons), 17, 3), np.float32)
+        areas = np.empty(len(persons), np.float32)
+        boxes = np.empty((len(persons), 4), np.float32)
         for index, person in enumerate(persons):
+            mask = person_mask(labels, index)
+            areas[index] = cv2.countNonZero(mask)
+            boxes[index] = cv2.boundingRect(mask)
             keypoints[index] = keypoint_visibility(labels, person, index)
-        if len(persons) <= 1:
-            return Scene(size, persons, obstacles, labels, keypoints, masks)
-        seen = np.count_nonzero(masks, axis=(1, 2)) / np.maximum(whole, 1)
         visible = np.count_nonzero(keypoints[:, :, 2] == 2, axis=1)
-        quality = np.where(visible < _LEAST_KEYPOINTS, 0.0, seen)
+        quality = np.where(visible < _LEAST_KEYPOINTS, 0.0, areas / np.maximum(whole, 1))
         worst = int(quality.argmin())
-        if quality[worst] >= _LEAST_SEEN:
-            return Scene(size, persons, obstacles, labels, keypoints, masks)
+        if len(persons) == 1 or quality[worst] >= _LEAST_SEEN:
+            return Scene(size, persons, obstacles, labels, keypoints, areas, boxes)
         persons = persons[:worst] + persons[worst + 1 :]
 
 
 def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """(size, size, 3) uint8 RGB picture of a scene."""
     image = backdrop(rng, scene.size)
-    background = image[::8, ::8].reshape(-1, 3).mean(axis=0)
+    background = cv2.mean(image)[:3]
     for person in scene.persons:
         paint_colours(image, person, palette(rng, background))
     for obstacle in scene.obstacles:
@@ -108,8 +110,8 @@ def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _paint_obstacle(labels: np.ndarray, obstacle: Obstacle) -> None:
-    a, b = (tuple(int(v * 16) for v in point) for point in (obstacle.start, obstacle.end))
-    cv2.line(labels, a, b, OBJECT_LABEL, max(1, round(2 * obstacle.radius)), cv2.LINE_8, 4)
+    a, b = fixed_point(obstacle.start), fixed_point(obstacle.end)
+    cv2.line(labels, a, b, OBJECT_LABEL, max(1, round(2 * obstacle.radius)), cv2.LINE_8, SHIFT)
 
 
 def _obstacles(rng: np.random.Generator, size: int) -> list[Obstacle]:
@@ -120,15 +122,14 @@ def _obstacles(rng: np.random.Generator, size: int) -> list[Obstacle]:
         middle = rng.uniform(0.15, 0.85) * size if not horizontal else rng.uniform(0.5, 0.95) * size
         slant = rng.uniform(-0.12, 0.12) * size
         ends = np.array(((-0.1 * size, middle - slant), (1.1 * size, middle + slant)))
-        obstacles.append(
-            Obstacle(*(ends if horizontal else ends[:, ::-1]), radius=float(rng.uniform(0.010, 0.035) * size))
-        )
+        start, end = ends if horizontal else ends[:, ::-1]
+        obstacles.append(Obstacle(start, end, float(rng.uniform(0.010, 0.035) * size)))
     return obstacles
 
 
 def _somebody(rng: np.random.Generator) -> Projected:
     """A person of the repertoire, dressed, turned and seen by the camera."""
-    _, angles = sample_pose(rng)
+    pose, angles = sample_pose(rng)
     view = rng.random()
     if view < 0.48:
         yaw = rng.normal(0, 24)
@@ -138,7 +139,8 @@ def _somebody(rng: np.random.Generator) -> Projected:
         yaw = rng.uniform(0, 360)
     elevation = rng.normal(5, 5)
     roll = rng.normal(0, 5)
-    return project(dress(pose_body(angles, Proportions.sample(rng), yaw, elevation, roll), Outfit.sample(rng)))
+    body = pose_body(angles, Proportions.sample(rng), yaw, elevation, roll)
+    return project(dress(body, Outfit.sample(rng, seated=pose == "sit")))
 
 
 def _arrange(rng: np.random.Generator, size: int, count: int) -> list[tuple[Projected, float, np.ndarray]]:
