@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import gzip
-import itertools
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from graphpose.data.annotations import Annotations, from_coco, read_json
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import COCO, Skeleton
-
-# Mean share of the box that a person's segment covers; the rule of the CrowdPose evaluator for records without area.
-AREA_OF_BOX = 0.53
 
 
 @dataclasses.dataclass
@@ -133,25 +128,6 @@ def coco_category(skeleton: Skeleton, category_id: int = 1) -> dict[str, Any]:
     }
 
 
-def read_json(path: Path) -> Any:
-    """Parse a .json or .json.gz file (told apart by content, not by name).
-
-    Raises:
-        GraphposeError: naming the file, when it is missing, damaged or not JSON.
-    """
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        return json.loads(data)
-    except FileNotFoundError:
-        raise GraphposeError(f"annotation file {path} does not exist") from None
-    except (OSError, EOFError) as error:
-        raise GraphposeError(f"annotation file {path} cannot be read: {error}") from None
-    except ValueError as error:  # also JSONDecodeError and UnicodeDecodeError
-        raise GraphposeError(f"annotation file {path} is not valid JSON: {error}") from None
-
-
 def read_coco(path: Path, skeleton: Skeleton | None = None) -> CocoRecords:
     """Read and validate a COCO-format annotation file.
 
@@ -161,23 +137,27 @@ def read_coco(path: Path, skeleton: Skeleton | None = None) -> CocoRecords:
             file without annotations (test-dev) describes no keypoints.
 
     Returns:
-        Records in which every annotation belongs to an image, ids are unique, keypoints are K per person and finite.
+        Records in which every annotation belongs to an image, ids are unique, keypoints are K per person and finite,
+        and every person with a labelled keypoint has a positive area (0.53 of the box in files without areas).
 
     Raises:
         GraphposeError: naming the file and the annotation at fault.
     """
     with _collector_paused():
         content = read_json(path)
-        if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        images = content.get("images") if isinstance(content, Mapping) else None
+        if not _are_records(images):
             raise GraphposeError(
                 f"{path} is not a COCO file; an object with 'images', 'annotations' and 'categories' is needed"
             )
-        if not content["images"]:
-            raise GraphposeError(f"{path} lists no images")
-        annotations = content.get("annotations") or []
-        category_id, skeleton = _category(path, content.get("categories") or [], bool(annotations), skeleton)
-        annotations = [a for a in annotations if a.get("category_id", category_id) == category_id]
-        return _index(path, content["images"], annotations, category_id, skeleton)
+        if not images:
+            raise GraphposeError(f"{path} lists no images; at least one is needed")
+        records = content.get("annotations") or []
+        if not _are_records(records):
+            raise GraphposeError(f"{path} is not a COCO file; its 'annotations' must be a list of objects")
+        if not _are_records(content.get("categories") or []):
+            raise GraphposeError(f"{path} is not a COCO file; its 'categories' must be a list of objects")
+        return _group(path, content, _annotations(path, content, records, skeleton))
 
 
 @contextmanager
@@ -192,166 +172,106 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _category(
-    path: Path, categories: Sequence[dict[str, Any]], annotated: bool, skeleton: Skeleton | None
-) -> tuple[int, Skeleton]:
-    with_keypoints = [c for c in categories if c.get("keypoints")]
-    persons = [c for c in with_keypoints if c.get("name") == "person"]
-    candidates = persons or with_keypoints
-    if len(candidates) > 1:
-        raise GraphposeError(
-            f"{path} has {len(candidates)} keypoint categories ({', '.join(str(c.get('name')) for c in candidates)}) "
-            f"and none or several are called 'person'; one is needed"
-        )
-    if candidates:
-        category = candidates[0]
-        found = skeleton or Skeleton.from_category(category)
-        if len(category["keypoints"]) != found.num_keypoints:
-            raise GraphposeError(
-                f"{path}: category '{category.get('name')}' has {len(category['keypoints'])} keypoints, "
-                f"skeleton '{found.name}' has {found.num_keypoints}"
-            )
-        return int(category.get("id", 1)), found
-    if annotated and skeleton is None:
-        raise GraphposeError(f"{path} has no category with 'keypoints'; a COCO person-keypoints file is needed")
-    return 1, skeleton or COCO
+def _are_records(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, dict) for value in values)
 
 
-def _index(
-    path: Path,
-    images: Sequence[dict[str, Any]],
-    annotations: list[dict[str, Any]],
-    category_id: int,
-    skeleton: Skeleton,
-) -> CocoRecords:
-    try:
-        image_ids = np.array([image["id"] for image in images], np.int64)
-        file_names = [str(image["file_name"]) for image in images]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise GraphposeError(f"{path}: every image needs an integer 'id' and a 'file_name' ({error!r})") from None
-    _refuse_duplicates(path, "image", image_ids)
+def _annotations(
+    path: Path, content: Mapping[str, Any], records: Sequence[Mapping[str, Any]], skeleton: Skeleton | None
+) -> Annotations:
+    """The file's annotations in file order, their ids checked; no records at all is what test sets have."""
+    if records:
+        annotations = from_coco(content, str(path), skeleton)
+        _refuse_duplicates(path, "annotation", annotations.ids)
+        return annotations
+    described = [c for c in content.get("categories") or [] if c.get("keypoints")]
+    skeleton = skeleton or (Skeleton.from_category(described[0]) if described else COCO)
+    return from_coco({**content, "annotations": [], "categories": [coco_category(skeleton)]}, str(path))
+
+
+def _group(path: Path, content: Mapping[str, Any], annotations: Annotations) -> CocoRecords:
+    """Annotations grouped by image."""
+    images = content["images"]
+    image_ids, file_names, sizes = _images(path, images)
     position = {image_id: i for i, image_id in enumerate(image_ids.tolist())}
-
-    ids = _column(path, annotations, "id", np.int64)
-    _refuse_duplicates(path, "annotation", ids)
-    image_index = np.array([position.get(a.get("image_id"), -1) for a in annotations], np.int64)
+    image_index = np.array([position.get(image_id, -1) for image_id in annotations.image_ids.tolist()], np.int64)
     if (image_index < 0).any():
-        a = annotations[int((image_index < 0).argmax())]
+        row = int((image_index < 0).argmax())
         raise GraphposeError(
-            f"{path}: annotation {a['id']} belongs to image {a.get('image_id')!r}, which the file does not list"
+            f"{path}: annotation {annotations.ids[row]} belongs to image {annotations.image_ids[row]}, which the file "
+            f"does not list"
         )
     order = np.argsort(image_index, kind="stable")
-    annotations = [annotations[i] for i in order.tolist()]
-    keypoints = _keypoints(path, annotations, skeleton)
-    iscrowd = np.array([bool(a.get("iscrowd")) for a in annotations], bool)
-    bbox = _boxes(path, annotations)
-    no_target = iscrowd | ~(keypoints[:, :, 2] > 0).any(axis=1)
+    annotations = annotations.select(order)
+    _check_extents(path, annotations)
+    keypoints = annotations.keypoints.astype(np.float32)
+    keypoints[keypoints[:, :, 2] == 0] = 0
+    no_target = dict.fromkeys(annotations.ids[~annotations.labelled].tolist())
+    segments = {a["id"]: a.get("segmentation") for a in content.get("annotations") or () if a.get("id") in no_target}
+    crowd_index = annotations.crowd_index
     return CocoRecords(
         path=path,
-        skeleton=skeleton,
-        category_id=category_id,
+        skeleton=annotations.skeleton,
+        category_id=_category_id(content, annotations.skeleton),
         image_ids=image_ids,
         file_names=file_names,
-        sizes=np.array([(i.get("height") or 0, i.get("width") or 0) for i in images], np.int32).reshape(-1, 2),
-        crowd_index=np.array([i.get("crowdIndex", np.nan) for i in images], np.float32),
+        sizes=sizes,
+        crowd_index=np.array([crowd_index.get(image_id, np.nan) for image_id in image_ids.tolist()], np.float32),
         first=np.searchsorted(image_index[order], np.arange(len(images) + 1)),
-        ids=ids[order],
+        ids=annotations.ids,
         keypoints=keypoints,
-        bbox=bbox,
-        area=_areas(path, annotations, bbox, no_target),
-        iscrowd=iscrowd,
-        regions={i: annotations[i].get("segmentation") for i in np.flatnonzero(no_target).tolist()},
+        bbox=annotations.bbox,
+        area=annotations.area,
+        iscrowd=annotations.iscrowd,
+        regions={
+            row: segments[annotation_id]
+            for row, annotation_id in enumerate(annotations.ids.tolist())
+            if annotation_id in no_target
+        },
     )
+
+
+def _images(path: Path, images: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Ids, file names and sizes (height, width) of the image records."""
+    for number, image in enumerate(images):
+        if type(image.get("id")) is not int or not isinstance(image.get("file_name"), str):
+            raise GraphposeError(
+                f"{path}: image number {number} has id {image.get('id')!r} and file_name {image.get('file_name')!r}; "
+                f"an integer and a name are needed"
+            )
+    ids = np.array([image["id"] for image in images], np.int64)
+    _refuse_duplicates(path, "image", ids)
+    try:
+        sizes = np.array([(image.get("height") or 0, image.get("width") or 0) for image in images], np.int32)
+    except (TypeError, ValueError):
+        raise GraphposeError(f"{path}: height and width of an image must be numbers of pixels") from None
+    return ids, [image["file_name"] for image in images], sizes
 
 
 def _refuse_duplicates(path: Path, what: str, ids: np.ndarray) -> None:
     values, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
+        first = int((counts > 1).argmax())
+        raise GraphposeError(f"{path}: {what} id {values[first]} stands {counts[first]} times; ids must be unique")
+
+
+def _check_extents(path: Path, annotations: Annotations) -> None:
+    """Every annotation has a box and every labelled person an area, for both say what evaluation and targets need."""
+    bad = ~np.isfinite(annotations.bbox).all(axis=1)
+    if bad.any():
         raise GraphposeError(
-            f"{path}: {what} id {values[counts > 1][0]} stands {counts.max()} times; ids must be unique"
+            f"{path}: annotation {annotations.ids[bad][0]} has no bbox; four finite numbers are needed"
+        )
+    bad = ~(np.isfinite(annotations.area) & ((annotations.area > 0) | ~annotations.labelled))
+    if bad.any():
+        raise GraphposeError(
+            f"{path}: annotation {annotations.ids[bad][0]} has area {annotations.area[bad][0]:g}; a labelled person "
+            f"needs a positive one"
         )
 
 
-def _column(path: Path, annotations: list[dict[str, Any]], key: str, dtype: type) -> np.ndarray:
-    try:
-        return np.array([a[key] for a in annotations], dtype)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        for number, a in enumerate(annotations):
-            if not isinstance(a.get(key), int):
-                raise GraphposeError(
-                    f"{path}: annotation number {number} has '{key}' {a.get(key)!r}; an integer is needed"
-                ) from None
-        raise
-
-
-def _keypoints(path: Path, annotations: list[dict[str, Any]], skeleton: Skeleton) -> np.ndarray:
-    K = skeleton.num_keypoints
-    unlabelled = [0] * (3 * K)
-    rows = [unlabelled if (flat := a.get("keypoints")) is None else flat for a in annotations]
-    for a, flat in zip(annotations, rows, strict=True):
-        if not isinstance(flat, list) or len(flat) != 3 * K:
-            length = len(flat) if isinstance(flat, list) else repr(flat)
-            raise GraphposeError(
-                f"{path}: annotation {a['id']} has {length} keypoint values; skeleton '{skeleton.name}' with {K} "
-                f"keypoints needs {3 * K}"
-            )
-    try:
-        values = np.fromiter(itertools.chain.from_iterable(rows), np.float32, count=len(rows) * 3 * K)
-    except (TypeError, ValueError):
-        for a, flat in zip(annotations, rows, strict=True):
-            if not all(isinstance(v, (int, float)) for v in flat):
-                raise GraphposeError(
-                    f"{path}: annotation {a['id']} has keypoint values that are no numbers: {flat}"
-                ) from None
-        raise
-    keypoints = values.reshape(-1, K, 3)
-    bad = ~np.isfinite(keypoints).all(axis=(1, 2))
-    if bad.any():
-        row = int(bad.argmax())
-        raise GraphposeError(
-            f"{path}: annotation {annotations[row]['id']} has NaN or infinite keypoint coordinates; finite pixels "
-            f"are needed, or 0, 0, 0 where a keypoint is not labelled"
-        )
-    visibility = keypoints[:, :, 2]
-    bad = ~((visibility == 0) | (visibility == 1) | (visibility == 2)).all(axis=1)
-    if bad.any():
-        row = int(bad.argmax())
-        raise GraphposeError(
-            f"{path}: annotation {annotations[row]['id']} has a visibility other than 0 (not labelled), 1 (hidden) "
-            f"and 2 (visible): {sorted(set(visibility[row].tolist()))}"
-        )
-    keypoints[visibility == 0] = 0
-    return keypoints
-
-
-def _boxes(path: Path, annotations: list[dict[str, Any]]) -> np.ndarray:
-    for a in annotations:
-        box = a.get("bbox")
-        if not isinstance(box, list) or len(box) != 4:
-            raise GraphposeError(f"{path}: annotation {a['id']} has bbox {box!r}; [x, y, width, height] is needed")
-    try:
-        boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
-        bad = ~np.isfinite(boxes).all(axis=1)
-    except (TypeError, ValueError):
-        bad = np.array([not all(isinstance(v, (int, float)) for v in a["bbox"]) for a in annotations])
-    if bad.any():
-        a = annotations[int(bad.argmax())]
-        raise GraphposeError(f"{path}: annotation {a['id']} has bbox {a['bbox']}; four finite numbers are needed")
-    return boxes
-
-
-def _areas(path: Path, annotations: list[dict[str, Any]], bbox: np.ndarray, no_target: np.ndarray) -> np.ndarray:
-    """Segment areas; where a record has none, CrowdPose's share of its box."""
-    of_box = (AREA_OF_BOX * bbox[:, 2] * bbox[:, 3]).tolist()
-    given = [a.get("area") for a in annotations]
-    try:
-        area = np.array([of_box[i] if value is None else value for i, value in enumerate(given)], np.float64)
-        bad = ~(np.isfinite(area) & ((area > 0) | no_target))
-    except (TypeError, ValueError):
-        bad = np.array([value is not None and not isinstance(value, (int, float)) for value in given])
-    if bad.any():
-        a = annotations[int(bad.argmax())]
-        raise GraphposeError(
-            f"{path}: annotation {a['id']} has area {a.get('area')!r} and bbox {a['bbox']}; a positive area is needed"
-        )
-    return area
+def _category_id(content: Mapping[str, Any], skeleton: Skeleton) -> int:
+    for category in content.get("categories") or ():
+        if tuple(category.get("keypoints") or ()) == skeleton.keypoints:
+            return int(category["id"])
+    return 1

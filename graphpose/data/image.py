@@ -38,7 +38,10 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
     if not _is_closed(data):
         _check_complete(path, data)
     flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # more pixels than OpenCV accepts, or no data at all
+        image = None
     if image is None:
         raise GraphposeError(f"image {path} is not an image file that can be decoded; JPEG or PNG would be right")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

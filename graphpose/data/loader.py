@@ -71,6 +71,9 @@ def make_loader(
         collate_fn=_collate_prepared,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
+        # Without one of its own the loader would draw from the global generator, which a resumed run must find as it
+        # was.
+        generator=torch.Generator().manual_seed(seed),
         persistent_workers=workers > 0,
     )
 

@@ -19,7 +19,6 @@ import numpy as np
 from graphpose.data.colour import jitter_colours
 from graphpose.data.sample import Persons, Sample
 from graphpose.errors import GraphposeError
-from graphpose.fields.pose import Poses
 from graphpose.skeleton import Skeleton
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -204,14 +203,6 @@ def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 def affine_scale(matrix: np.ndarray) -> float:
     """Length factor of a (2, 3) affine map: the root of its area factor."""
     return math.sqrt(abs(np.linalg.det(matrix[:, :2])))
-
-
-def map_poses(poses: Poses, matrix: np.ndarray) -> Poses:
-    """Poses through a (2, 3) affine map, e.g. ``to_original``; keypoints that were not found stay 0, 0, 0."""
-    keypoints = poses.keypoints.copy()
-    found = keypoints[:, :, 2] > 0
-    keypoints[found, :2] = apply_affine(matrix, keypoints[found, :2])
-    return Poses(keypoints, poses.scores.copy(), (poses.scales * affine_scale(matrix)).astype(np.float32))
 
 
 def warp_sample(sample: Sample, matrix: np.ndarray, size: tuple[int, int], flip: np.ndarray | None = None) -> Warped:
