@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import io
 import itertools
 import json
-import sys
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -142,18 +141,10 @@ def read_annotations(path: str | Path, skeleton: Skeleton | None = None, progres
 def read_json(path: Path, progress: bool = False) -> Any:
     """Content of a ``.json`` or ``.json.gz`` file; GraphposeError names the file when it cannot be read."""
     try:
-        with (
-            path.open("rb") as file,
-            tqdm.wrapattr(
-                file,
-                "read",
-                total=path.stat().st_size,
-                desc=f"read {path.name}",
-                disable=None if progress else True,
-                file=sys.stderr,
-            ) as stream,
-        ):
-            text = _decompress(stream) if path.suffix == ".gz" else stream.read()
+        shown = {"total": path.stat().st_size, "desc": f"read {path.name}", "disable": None if progress else True}
+        with path.open("rb") as file, tqdm.wrapattr(file, "read", **shown) as stream:
+            opened = gzip.GzipFile(fileobj=stream) if path.suffix == ".gz" else stream
+            text = b"".join(iter(lambda: opened.read(1 << 20), b""))
     except FileNotFoundError:
         raise GraphposeError(f"annotation file {path} does not exist") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -166,14 +157,6 @@ def read_json(path: Path, progress: bool = False) -> Any:
         raise GraphposeError(f"annotation file {path} is not valid JSON: {error}") from error
 
 
-def _decompress(stream: Any) -> bytes:
-    chunks = io.BytesIO()
-    with gzip.GzipFile(fileobj=stream) as file:
-        while chunk := file.read(1 << 20):
-            chunks.write(chunk)
-    return chunks.getvalue()
-
-
 def from_coco(content: Any, source: str, skeleton: Skeleton | None = None) -> Annotations:
     """Annotations of a parsed COCO-format file; arguments and errors as in :func:`read_annotations`."""
     if not isinstance(content, Mapping) or not all(
@@ -182,7 +165,13 @@ def from_coco(content: Any, source: str, skeleton: Skeleton | None = None) -> An
         raise GraphposeError(
             f"{source} is not a COCO keypoint file: it needs lists 'images', 'annotations', 'categories'"
         )
+    for position, image in enumerate(content["images"]):
+        if not isinstance(image, dict) or not isinstance(image.get("id"), int):
+            raise GraphposeError(f"{source}: image at position {position} has no integer 'id'")
     category, skeleton = _category(content["categories"], source, skeleton)
+    for position, record in enumerate(content["annotations"]):
+        if not isinstance(record, dict):
+            raise GraphposeError(f"{source}: annotation at position {position} is {record!r}; an object is needed")
     records = [record for record in content["annotations"] if record.get("category_id", category) == category]
     for key in ("id", "image_id", "keypoints"):
         _require(records, key, source)
@@ -225,9 +214,13 @@ def check_keypoints(keypoints: np.ndarray, ids: np.ndarray, source: str) -> np.n
     return keypoints
 
 
-def _category(categories: Sequence[Any], source: str, skeleton: Skeleton | None) -> tuple[int, Skeleton]:
+def _category(categories: Sequence[Any], source: str, skeleton: Skeleton | None) -> tuple[Any, Skeleton]:
     """Id and skeleton of the one category with keypoints (of several, the one that is ``skeleton``)."""
-    found = [(category["id"], Skeleton.from_category(category)) for category in categories if category.get("keypoints")]
+    found = [
+        (category.get("id"), Skeleton.from_category(category))
+        for category in categories
+        if isinstance(category, dict) and category.get("keypoints")
+    ]
     if skeleton is None:
         if len(found) != 1:
             raise GraphposeError(f"{source} has {len(found)} categories with keypoints; one is needed")
@@ -253,12 +246,14 @@ def _column(records: Sequence[Mapping[str, Any]], key: str, source: str, dtype: 
         values: np.ndarray = np.fromiter((record[key] for record in records), dtype, len(records))
         bad = np.flatnonzero(~np.isfinite(values))
     except (TypeError, ValueError, OverflowError):
-        bad = np.array([i for i, record in enumerate(records) if not _is_number(record[key])])
-        values = np.zeros(0)
+        bad = np.array([i for i, record in enumerate(records) if not _is_number(record[key], dtype)])
+        if not len(bad):
+            raise
     if len(bad):
         record = records[bad[0]]
         raise GraphposeError(
-            f"{source}: annotation {record['id']} has {key} {record[key]!r}; a finite number is needed"
+            f"{source}: annotation {record['id']} has {key} {record[key]!r}; "
+            f"{'an integer' if dtype is np.int64 else 'a finite number'} is needed"
         )
     return values
 
@@ -277,12 +272,14 @@ def _rows(records: Sequence[Mapping[str, Any]], key: str, length: int, source: s
         return np.fromiter(values, np.float64, length * len(records)).reshape(-1, length)
     except (TypeError, ValueError):
         for record in records:
-            if not all(_is_number(value) for value in record[key]):
+            if not all(isinstance(value, (int, float)) for value in record[key]):
                 raise GraphposeError(
                     f"{source}: annotation {record['id']} has something other than numbers in '{key}': {record[key]!r}"
                 ) from None
         raise
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_number(value: Any, dtype: type = np.float64) -> bool:
+    if dtype is np.int64:
+        return isinstance(value, int) and abs(value) < 2**63
+    return isinstance(value, (int, float)) and math.isfinite(value)
