@@ -5,6 +5,7 @@ Source: DGCN, Fig. 2.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from graphpose.nn.adjacency import KeypointGraph
 from graphpose.nn.backbone import Backbone
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.dgcm import GraphPyramid
+from graphpose.nn.fold import fold_pyramid
 from graphpose.nn.heads import FieldHead
 from graphpose.statistics import load_statistics, shipped_statistics
 
@@ -36,6 +38,7 @@ class PoseNetwork(nn.Module):
         config: as given, with ``backbone_variant`` resolved.
         spec: the fields' skeleton and stride.
         base_stride: stride of the features that the heads read.
+        folded: made by :meth:`fold`.
 
     Raises:
         GraphposeError: when backbone, strides, statistics and skeleton do not fit together; names them.
@@ -43,6 +46,7 @@ class PoseNetwork(nn.Module):
 
     def __init__(self, config: PoseNetworkConfig, adjacency: Tensor | None = None) -> None:
         super().__init__()
+        self.folded = False
         skeleton = config.skeleton
         self.spec = FieldSpec(skeleton, config.field_stride)
         self.base_stride = max(config.strides)
@@ -125,6 +129,27 @@ class PoseNetwork(nn.Module):
                     f"skeleton has {count}"
                 )
         return super().load_state_dict(state_dict, strict, assign)
+
+    def fold(self) -> PoseNetwork:
+        """A copy for inference whose DGCMs are plain convolutions: softmax(W_d) · W and batch norms are folded.
+
+        Returns:
+            Network in evaluation mode with the same outputs up to rounding. It cannot be trained, nor is its state dict
+            that of the original.
+        """
+        network = copy.deepcopy(self).eval()
+        if self.graph is not None:
+            adjacency = network.graph(1)  # type: ignore[misc]
+            for pyramid in (network.pif_pyramid, network.paf_pyramid):
+                fold_pyramid(pyramid, adjacency)  # type: ignore[arg-type]
+        network.folded = True
+        return network.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> PoseNetwork:
+        """As in torch; GraphposeError for a folded network."""
+        if mode and self.folded:
+            raise GraphposeError("a folded network has no graph to learn; train the network it was folded from")
+        return super().train(mode)
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the backbone, which training may freeze or give a rate of their own."""

@@ -1,0 +1,79 @@
+"""Folding a trained DGCM into plain convolutions for inference.
+
+In evaluation the graph is fixed (A_d = 1) and W_d is frozen, so β(W_d ⊙ A), W and the batch norm of a graph layer are
+one linear map of the K·d channels: a 1×1 convolution.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from graphpose.nn.dgcm import DGCM, Downsample, GraphLayer, GraphPyramid
+from graphpose.nn.non_local import NonLocal
+
+
+class FoldedDGCM(nn.Module):
+    """A DGCM of plain convolutions; the adjacency is part of their weights.
+
+    Args:
+        dgcm: in evaluation mode; its parts are taken over and changed.
+        adjacency: (K, K) of evaluation.
+    """
+
+    def __init__(self, dgcm: DGCM, adjacency: Tensor) -> None:
+        super().__init__()
+        self.reduce = fuse_conv_bn_eval(dgcm.reduce, dgcm.norm)  # type: ignore[type-var, arg-type]
+        self.read = dgcm.read
+        self.layers = nn.ModuleList(fold_graph_layer(layer, adjacency) for layer in dgcm.layers)  # type: ignore[arg-type]
+        self.non_local = dgcm.non_local
+        if isinstance(dgcm.non_local, NonLocal):
+            fold_non_local(dgcm.non_local)
+        self.expand = dgcm.expand
+
+    def forward(self, features: Tensor, adjacency: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As :meth:`DGCM.forward`; ``adjacency`` is not read."""
+        x = self.reduce(features)  # (B, K·d, H, W)
+        confidence = self.read(x)  # (B, K, H, W)
+        for layer in self.layers:
+            x = layer(x).relu()
+        return features + self.expand(self.non_local(x)), confidence
+
+
+@torch.no_grad()
+def fold_graph_layer(layer: GraphLayer, adjacency: Tensor) -> nn.Conv2d:
+    """One 1×1 convolution that equals the layer in evaluation mode, before its ReLU.
+
+    Args:
+        layer: graph convolution and batch norm.
+        adjacency: (K, K) of evaluation.
+
+    Returns:
+        K·d → K·d' convolution; its weight is the Kronecker product of β(W_d ⊙ A) and W, scaled by the batch norm.
+    """
+    relations, W, norm = layer.conv.relations(adjacency), layer.conv.weight, layer.norm
+    joint = torch.kron(relations.to(W.dtype), W)  # (K·d', K·d): row (i, a), column (j, b) is β_ij · W_ab
+    bias = layer.conv.bias
+    conv = nn.Conv2d(joint.shape[1], joint.shape[0], 1, device=joint.device, dtype=joint.dtype)
+    conv.weight.copy_(joint[:, :, None, None])
+    nn.init.zeros_(conv.bias) if bias is None else conv.bias.copy_(bias.repeat(len(relations)))  # type: ignore
+    return fuse_conv_bn_eval(conv.eval(), norm)
+
+
+def fold_non_local(block: NonLocal) -> None:
+    """Fold the batch norm after the block's last convolution into it, in place."""
+    if isinstance(block.norm, nn.BatchNorm2d):
+        block.out, block.norm = fuse_conv_bn_eval(block.out, block.norm), nn.Identity()
+
+
+def fold_pyramid(pyramid: GraphPyramid, adjacency: Tensor) -> None:
+    """Fold every DGCM and every way down of a pyramid in evaluation mode, in place."""
+    for stride, dgcm in pyramid.modules_at.items():
+        pyramid.modules_at[stride] = FoldedDGCM(dgcm, adjacency)  # type: ignore[arg-type]
+    downs: Any = pyramid.down.values()
+    for down in downs:
+        assert isinstance(down, Downsample)
+        down.pointwise, down.norm = fuse_conv_bn_eval(down.pointwise, down.norm), nn.Identity()  # type: ignore
