@@ -8,7 +8,6 @@ Angles are degrees; flexion and abduction are positive in the anatomical sense, 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -215,49 +214,54 @@ def pose_body(
         The body; distances between joints are exactly those of ``proportions``.
     """
     p = proportions
-    spine_pitch, spine_roll, spine_twist, neck_pitch, neck_roll, neck_yaw = angles[:_NUM_MIDLINE].tolist()
-    pelvis = _rotation(0, roll, 0) @ _rotation(elevation, 0, -yaw)
-    chest = pelvis @ _rotation(spine_pitch, spine_roll, -spine_twist)
-    head = chest @ _rotation(neck_pitch, neck_roll, -neck_yaw)
-    neck = chest[:, 1] * -p.torso
-    skull = neck - 0.052 * chest[:, 1] - 0.068 * p.head * head[:, 1] - 0.012 * head[:, 2]
+    midline, sides = angles[:_NUM_MIDLINE], angles[_NUM_MIDLINE:].reshape(2, _NUM_SIDE)
+    pitch, lean, turn = midline.reshape(2, 3).T
+    flex, abduct, rotate, elbow, hip_flex, hip_abduct, hip_rotate, knee, ankle = sides.T
+    a = np.concatenate([(elevation, 0.0), pitch, -flex, -hip_flex, -elbow, knee, ankle])
+    b = np.concatenate([(0.0, roll), lean, -_SIGN * abduct, -_SIGN * hip_abduct, _ZEROS])
+    c = np.concatenate([(-yaw, 0.0), -turn, _SIGN * rotate, -_SIGN * hip_rotate, _ZEROS])
+    turns = _rotations(a, b, c)  # view, roll, spine, neck, then left and right of arms, legs, elbows, knees, ankles
 
+    pelvis = turns[1] @ turns[0]
+    chest = pelvis @ turns[2]
+    head = chest @ turns[3]
+    arms = chest @ turns[4:6]  # (2, 3, 3)
+    legs = pelvis @ turns[6:8]
+    forearms, shins = arms @ turns[8:10], legs @ turns[10:12]
+    feet = shins @ turns[12:14]
+
+    left, down = chest[:, 0], chest[:, 1]
+    neck = down * -p.torso
+    skull = neck - 0.052 * down - 0.068 * p.head * head[:, 1] - 0.012 * head[:, 2]
+    # The shoulder blade lifts the joint with a raised arm.
+    lift = 0.025 / 115.0 * (np.maximum(flex, abduct) - 60.0).clip(0.0)
     keypoints = np.empty((17, 3))
     keypoints[:5] = skull + (_FACE * p.head) @ head.T
-    hands, heels, toes = np.empty((2, 3)), np.empty((2, 3)), np.empty((2, 3))
-    for side, sign in ((0, 1.0), (1, -1.0)):
-        start = _NUM_MIDLINE + side * _NUM_SIDE
-        flex, abduct, rotate, elbow, hip_flex, hip_abduct, hip_rotate, knee, ankle = angles[
-            start : start + _NUM_SIDE
-        ].tolist()
-        # The shoulder blade lifts the joint with a raised arm.
-        lift = 0.025 * max(0.0, max(flex, abduct) - 60.0) / 115.0
-        keypoints[5 + side] = neck + chest[:, 0] * (sign * p.shoulder) - chest[:, 1] * lift
-        arm = chest @ _rotation(-flex, -sign * abduct, sign * rotate)
-        keypoints[7 + side] = keypoints[5 + side] + arm[:, 1] * p.upper_arm
-        arm = arm @ _rotation(-elbow, 0, 0)
-        keypoints[9 + side] = keypoints[7 + side] + arm[:, 1] * p.forearm
-        hands[side] = keypoints[9 + side] + arm[:, 1] * p.hand
-
-        keypoints[11 + side] = pelvis[:, 0] * (sign * p.hip)
-        leg = pelvis @ _rotation(-hip_flex, -sign * hip_abduct, -sign * hip_rotate)
-        keypoints[13 + side] = keypoints[11 + side] + leg[:, 1] * p.thigh
-        leg = leg @ _rotation(knee, 0, 0)
-        keypoints[15 + side] = keypoints[13 + side] + leg[:, 1] * p.shin
-        foot = leg @ _rotation(ankle, 0, 0)
-        heels[side] = keypoints[15 + side] + foot[:, 1] * 0.026 + foot[:, 2] * 0.022
-        toes[side] = keypoints[15 + side] + foot[:, 1] * 0.032 - foot[:, 2] * 0.105
+    keypoints[5:7] = neck + left * (_SIGN * p.shoulder)[:, None] - down * lift[:, None]
+    keypoints[7:9] = keypoints[5:7] + arms[:, :, 1] * p.upper_arm
+    keypoints[9:11] = keypoints[7:9] + forearms[:, :, 1] * p.forearm
+    keypoints[11:13] = pelvis[:, 0] * (_SIGN * p.hip)[:, None]
+    keypoints[13:15] = keypoints[11:13] + legs[:, :, 1] * p.thigh
+    keypoints[15:17] = keypoints[13:15] + shins[:, :, 1] * p.shin
+    hands = keypoints[9:11] + forearms[:, :, 1] * p.hand
+    heels = keypoints[15:17] + feet[:, :, 1] * 0.026 + feet[:, :, 2] * 0.022
+    toes = keypoints[15:17] + feet[:, :, 1] * 0.032 - feet[:, :, 2] * 0.105
     return Body(keypoints, pelvis, chest, head, neck, skull, hands, heels, toes, p)
 
 
-def _rotation(a: float, b: float, c: float) -> np.ndarray:
-    """(3, 3) rotation Rx(a) · Rz(b) · Ry(c), degrees."""
-    a, b, c = math.radians(a), math.radians(b), math.radians(c)
-    ca, sa, cb, sb, cc, sc = math.cos(a), math.sin(a), math.cos(b), math.sin(b), math.cos(c), math.sin(c)
-    return np.array(
+_SIGN = np.array((1.0, -1.0))  # left, right
+_ZEROS = np.zeros(6)
+
+
+def _rotations(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """(N, 3, 3) rotations Rx(a) · Rz(b) · Ry(c) of angles (N,) in degrees."""
+    angles = np.deg2rad(np.stack([a, b, c]))
+    (ca, cb, cc), (sa, sb, sc) = np.cos(angles), np.sin(angles)
+    matrix = np.array(
         (
             (cb * cc, -sb, cb * sc),
             (ca * sb * cc + sa * sc, ca * cb, ca * sb * sc - sa * cc),
             (sa * sb * cc - ca * sc, sa * cb, sa * sb * sc + ca * cc),
         )
     )
+    return matrix.transpose(2, 0, 1)

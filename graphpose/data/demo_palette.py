@@ -44,12 +44,13 @@ def _cloth(u: Sequence[float], apart: Sequence[_Rgb]) -> _Rgb:
 
     The first, and not always the best, so that muted clothes stay as frequent as bright ones.
     """
-    best: tuple[float, _Rgb] = (-1.0, ())
+    best, most = (0.0, 0.0, 0.0), -1.0
     for i in range(0, len(u), 4):
         value, depth = 40 + 195 * u[i], 0.8 * max(u[i + 1], u[i + 2])
-        colour = (value * (1 - depth * u[i + 1]), value * (1 - depth * u[i + 2]), value * (1 - depth * u[i + 3]))
-        distance = min(sum(abs(c - o) for c, o in zip(colour, other, strict=True)) for other in apart)
-        best = max(best, (distance, colour))
+        r, g, b = value * (1 - depth * u[i + 1]), value * (1 - depth * u[i + 2]), value * (1 - depth * u[i + 3])
+        distance = min([abs(r - other[0]) + abs(g - other[1]) + abs(b - other[2]) for other in apart])
+        if distance > most:
+            best, most = (r, g, b), distance
         if distance > _APART:
             break
-    return best[1]
+    return best

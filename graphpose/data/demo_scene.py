@@ -24,6 +24,7 @@ from graphpose.data.demo_render import (
 )
 
 _COUNTS = np.array((0.35, 0.27, 0.17, 0.10, 0.07, 0.04))  # of scenes with 1, 2, … 6 persons
+_TALLEST = (0.95, 0.95, 0.85, 0.75, 0.68, 0.62)  # height of a person against the image's, by the number of persons
 _LEAST_SEEN = 0.42  # of a person's silhouette that others may not hide
 _LEAST_KEYPOINTS = 6
 
@@ -65,10 +66,8 @@ def compose(rng: np.random.Generator, size: int, max_persons: int) -> Scene:
     count = 1 + int(np.searchsorted(np.cumsum(odds), rng.random() * odds.sum(), side="right"))
     light_angle = rng.uniform(-2.6, -0.5)
     light = np.array((np.cos(light_angle), np.sin(light_angle)))
-    placements = _arrange(rng, size, count)
-    persons = [place(figure, scale, shift, light) for figure, scale, shift in placements]
-    obstacles = _obstacles(rng, size)
-    return settle(size, persons, obstacles)
+    persons = [place(p.figure, p.scale, np.array(p.shift), light) for p in _arrange(rng, size, count)]
+    return settle(size, persons, _obstacles(rng, size))
 
 
 def settle(size: int, persons: list[Placed], obstacles: list[Obstacle]) -> Scene:
@@ -143,55 +142,62 @@ def _somebody(rng: np.random.Generator) -> Projected:
     return project(dress(body, Outfit.sample(rng, seated=pose == "sit")))
 
 
-def _arrange(rng: np.random.Generator, size: int, count: int) -> list[tuple[Projected, float, np.ndarray]]:
-    """Who stands where, from far to near: (figure, pixels per stature, pixel position of the mid-hip)."""
-    tallest = (0.95, 0.95, 0.85, 0.75, 0.68, 0.62)[min(count, 6) - 1]
-    placed: list[tuple[Projected, float, np.ndarray]] = []
-    boxes = np.empty((0, 4))
+@dataclasses.dataclass(frozen=True)
+class _Placement:
+    """Where a figure goes: pixels per stature, pixel position of the mid-hip, box as corners x, y, x, y."""
+
+    figure: Projected
+    scale: float
+    shift: tuple[float, float]
+    box: tuple[float, float, float, float]
+
+
+def _arrange(rng: np.random.Generator, size: int, count: int) -> list[_Placement]:
+    """Who stands where, from far to near; up to ``count`` persons that do not hide each other too much."""
+    tallest = _TALLEST[min(count, len(_TALLEST)) - 1]
+    placed: list[_Placement] = []
     for _ in range(count):
         figure = _somebody(rng)
-        extent = figure.box[2:] - figure.box[:2]
-        height = rng.uniform(0.36, tallest) if count > 1 else rng.uniform(0.48, 0.95)
-        scale = size * min(height / float(extent[1]), 1.15, 1.1 / float(extent[0]))
+        left, top, right, bottom = figure.box.tolist()
+        height = rng.uniform(0.36, tallest) if count > 1 else rng.uniform(0.48, tallest)
+        scale = size * min(height / (bottom - top), 1.15, 1.1 / (right - left))
         truncated = rng.random() < 0.2
         if truncated:
             scale *= rng.uniform(1.1, 1.5)
         best, least = None, np.inf
-        for _ in range(10):
-            shift = _position(rng, size, figure, scale, truncated)
-            box = np.concatenate([figure.box[:2] * scale + shift, figure.box[2:] * scale + shift])
-            overlap = _overlap(box, boxes)
+        for u in rng.random((10, 4)).tolist():
+            x, y = _position(u, size, (left * scale, top * scale, right * scale, bottom * scale), truncated)
+            box = (left * scale + x, top * scale + y, right * scale + x, bottom * scale + y)
+            overlap = max((_overlap(box, other.box) for other in placed), default=0.0)
             if overlap < least:
-                best, least = (shift, box), overlap
+                best, least = _Placement(figure, scale, (x, y), box), overlap
             if overlap < 0.22:
                 break
-        if best is None or (least > 0.5 and placed):
-            continue
-        placed.append((figure, scale, best[0]))
-        boxes = np.concatenate([boxes, best[1][None]])
-    return sorted(placed, key=lambda item: item[1])
+        if best is not None and least <= 0.5:
+            placed.append(best)
+    return sorted(placed, key=lambda placement: placement.scale)
 
 
-def _position(rng: np.random.Generator, size: int, figure: Projected, scale: float, truncated: bool) -> np.ndarray:
-    """(2,) where to put the mid-hip: the whole body inside, or cut by the border when truncated."""
-    low, high = figure.box[:2] * scale, figure.box[2:] * scale
+_Box = tuple[float, float, float, float]
+
+
+def _position(u: list[float], size: int, box: _Box, truncated: bool) -> tuple[float, float]:
+    """Where to put a box's origin by four random numbers: all of it inside, or cut by the border when truncated."""
+    left, top, right, bottom = box
     margin = 0.02 * size
-    free = np.stack([margin - low, size - 1 - margin - high])  # (2, 2) shifts at which the body just fits
-    shift = free.min(axis=0) + rng.random(2) * (free.max(axis=0) - free.min(axis=0))
-    if truncated:
-        cut = rng.random()
-        if cut < 0.55:  # the legs are below the picture
-            shift[1] = size - 1 - high[1] + rng.uniform(0.12, 0.48) * (high[1] - low[1])
-        else:  # an arm, or half of the body, is beside it
-            beyond = rng.uniform(0.08, 0.42) * (high[0] - low[0])
-            shift[0] = -low[0] - beyond if cut < 0.78 else size - 1 - high[0] + beyond
-    return shift
+    x = margin - left + u[0] * (size - 1 - 2 * margin - (right - left))
+    y = margin - top + u[1] * (size - 1 - 2 * margin - (bottom - top))
+    if truncated and u[2] < 0.55:  # the legs are below the picture
+        y = size - 1 - bottom + (0.12 + 0.36 * u[3]) * (bottom - top)
+    elif truncated:  # an arm, or half of the body, is beside it
+        beyond = (0.08 + 0.34 * u[3]) * (right - left)
+        x = -left - beyond if u[2] < 0.78 else size - 1 - right + beyond
+    return x, y
 
 
-def _overlap(box: np.ndarray, boxes: np.ndarray) -> float:
-    """Greatest share that a box (4,) and one of the boxes (N, 4) have of the smaller of both; corners x, y, x, y."""
-    if not len(boxes):
+def _overlap(a: _Box, b: _Box) -> float:
+    """Share that two boxes have of the smaller of both."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
         return 0.0
-    size = (np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])).clip(0)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return float((size.prod(axis=1) / np.minimum(areas, (box[2:] - box[:2]).prod())).max())
+    return width * height / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
