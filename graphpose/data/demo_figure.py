@@ -31,6 +31,7 @@ class Part(IntEnum):
     RIGHT_SHIN = 11
     SKIRT = 12
     BAG = 13
+    HAIR = 14  # and hats: what may hide an eye
 
 
 class Colour(IntEnum):
@@ -118,6 +119,7 @@ class Figure:
 _Point = tuple[int, float, float, float]  # frame, then left, down and backward in it
 _Sphere = tuple[_Point, float]
 _CAMERA, _PELVIS, _CHEST, _HEAD = range(4)
+_SIGN = (1.0, -1.0)  # left, right
 
 
 class _Builder:
@@ -144,8 +146,8 @@ class _Builder:
             self.points.append(point)
             self.radii.append(radius)
         self.starts.append(len(self.radii))
-        self.parts.append(part.value)
-        self.colours.append(colour.value)
+        self.parts.append(part)
+        self.colours.append(colour)
         self.flat.append(flat)
         self.depths.append(depth)
 
@@ -254,7 +256,7 @@ def _add_trunk(figure: _Builder) -> None:
         corners = [(_CHEST, x, y, 0.085 * g) for x in (-0.055, 0.055) for y in (0.05, 0.19)]
         figure.add(Part.BAG, Colour.BAG, depth + 0.09 * backward, *((corner, 0.045) for corner in corners))
         if backward > 0:
-            for sign in (1, -1):
+            for sign in _SIGN:
                 strap = [(_CHEST, sign * x, y, -0.05 * g) for x, y in ((0.07, 0.0), (0.085, 0.16))]
                 figure.add(Part.TORSO, Colour.BAG, depth, *((end, 0.011) for end in strap), flat=True)
 
@@ -282,14 +284,14 @@ def _add_arm(figure: _Builder, side: int) -> None:
     depth = (shoulder[3] + elbow[3]) / 2 - 0.012
     depth_fore = (elbow[3] + wrist[3]) / 2 - 0.022
     whole = sleeves >= 1
-    cloth = 1.14 if whole else 1.0
+    cloth = 1.08 if whole else 1.0
     surface = Colour.SHIRT if whole else Colour.SKIN
     figure.add(fore, Colour.SKIN, depth_fore, (_between(wrist, hand, 0.3), 0.025 * g), (hand, 0.019 * g))
     figure.add(fore, surface, depth_fore, (elbow, 0.031 * g * cloth), (wrist, 0.022 * g * cloth))
     figure.add(upper, surface, depth, (shoulder, 0.043 * g * cloth), (elbow, 0.031 * g * cloth))
     if 0 < sleeves < 1:
         hem = _between(shoulder, elbow, min(1.0, 1.9 * sleeves))
-        figure.add(upper, Colour.SHIRT, depth, (shoulder, 0.050 * g), (hem, 0.042 * g))
+        figure.add(upper, Colour.SHIRT, depth, (shoulder, 0.046 * g), (hem, 0.041 * g))
 
 
 def _add_leg(figure: _Builder, side: int) -> None:
@@ -321,29 +323,25 @@ def _add_head(figure: _Builder) -> None:
     hair = {"bald": Colour.SKIN, "hat": Colour.HAT}.get(hair_style, Colour.HAIR)
     if hair_style == "long":
         locks = [figure.head(x, y, 0.032) for x in (-0.035, 0.035) for y in (0.0, 0.12)]
-        figure.add(Part.HEAD, hair, depth + 0.07 * forward, *((lock, 0.044 * size) for lock in locks))
+        figure.add(Part.HAIR, hair, depth + 0.07 * forward, *((lock, 0.044 * size) for lock in locks))
     face = ((figure.head(0, -0.012, -0.012), 0.064 * size), (figure.head(0, 0.045, -0.022), 0.046 * size))
     crown = [(figure.head(0, -0.026, 0.020), 0.072 * size), (figure.head(0, 0.004, 0.028), 0.066 * size)]
-    # From the front, the far ear is drawn before the face that covers half of it.
-    near_ears = [side for side, sign in ((0, 1), (1, -1)) if sign * float(figure.body.head[2, 0]) < 0.1]
-    if forward > -0.35:
-        figure.add(Part.HEAD, hair, near, *crown)
-        if hair_style == "bun":
-            figure.add(Part.HEAD, hair, near, (figure.head(0, -0.075, 0.06), 0.036 * size))
-        for side in (0, 1):
-            if side not in near_ears:
-                _add_ear(figure, side, near)
+    # Long hair hides the ears; from the front, the far ear is drawn before the face that covers half of it.
+    ears = () if hair_style == "long" else (0, 1)
+    near_ears = [side for side in ears if forward < -0.35 or _SIGN[side] * float(figure.body.head[2, 0]) < 0.1]
+    for side in ears:
+        if side not in near_ears:
+            _add_ear(figure, side, near)
+    if forward < -0.35:
+        figure.add(Part.HEAD, Colour.SKIN, near, *face)
+    figure.add(Part.HAIR, hair, near, *crown)
+    if hair_style == "bun":
+        figure.add(Part.HAIR, hair, near, (figure.head(0, -0.075, 0.06), 0.036 * size))
+    if forward >= -0.35:
         figure.add(Part.HEAD, Colour.SKIN, near, *face)
         _add_face(figure, near)
-        for side in near_ears:
-            _add_ear(figure, side, near)
-    else:
-        for side in (0, 1):
-            _add_ear(figure, side, near)
-        figure.add(Part.HEAD, Colour.SKIN, near, *face)
-        figure.add(Part.HEAD, hair, near, *crown)
-        if hair_style == "bun":
-            figure.add(Part.HEAD, hair, near, (figure.head(0, -0.075, 0.06), 0.036 * size))
+    for side in near_ears:
+        _add_ear(figure, side, near)
 
 
 def _add_ear(figure: _Builder, side: int, near: float) -> None:
@@ -357,7 +355,7 @@ def _add_face(figure: _Builder, near: float) -> None:
         figure.add(Part.HEAD, Colour.HAIR, near, *((end, 0.022 * size) for end in jaw), flat=True)
     lips = [figure.head(x, 0.050, -0.066) for x in (-0.015, 0.015)]
     figure.add(Part.HEAD, Colour.LIPS, near, *((end, 0.0048 * size) for end in lips), flat=True)
-    for eye, sign in ((1, 1.0), (2, -1.0)):
+    for eye, sign in enumerate(_SIGN, start=1):
         if figure.facing[eye]:
             figure.add(Part.HEAD, Colour.EYE_WHITE, near, (figure.joints[eye], 0.0115 * size), flat=True)
             figure.add(Part.HEAD, Colour.PUPIL, near, (figure.joints[eye], 0.0072 * size), flat=True)
@@ -367,10 +365,12 @@ def _add_face(figure: _Builder, near: float) -> None:
     figure.add(Part.HEAD, Colour.NOSE, near, (bridge, 0.005 * size), (tip, 0.0115 * size), flat=True)
     if hair_style in ("short", "long", "bun"):
         fringe = [figure.head(x, -0.060, -0.036) for x in (-0.026, 0.026)]
-        figure.add(Part.HEAD, Colour.HAIR, near, *((end, 0.026 * size) for end in fringe), flat=True)
+        figure.add(Part.HAIR, Colour.HAIR, near, *((end, 0.026 * size) for end in fringe), flat=True)
     elif hair_style == "hat":
-        brim = [figure.head(x, -0.046, z) for x, z in ((-0.05, -0.04), (0.05, -0.04), (-0.025, -0.10), (0.025, -0.10))]
-        figure.add(Part.HEAD, Colour.HAT, near, *((end, 0.012 * size) for end in brim), flat=True)
+        brim = [
+            figure.head(x, -0.052, z) for x, z in ((-0.05, -0.04), (0.05, -0.04), (-0.025, -0.092), (0.025, -0.092))
+        ]
+        figure.add(Part.HAIR, Colour.HAT, near, *((end, 0.012 * size) for end in brim), flat=True)
 
 
 def facing(body: Body) -> np.ndarray:
@@ -378,7 +378,7 @@ def facing(body: Body) -> np.ndarray:
     turned = np.ones(17, bool)
     forward = float(body.head[2, 2])
     turned[0] = forward > -0.08
-    for side, sign in ((0, 1.0), (1, -1.0)):
+    for side, sign in enumerate(_SIGN):
         across = -sign * float(body.head[2, 0])  # 1 when this side of the head is turned to the camera
         turned[1 + side] = 0.9 * forward + 0.4 * across > 0.06
         turned[3 + side] = across > -0.3

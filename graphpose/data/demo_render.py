@@ -81,7 +81,7 @@ def place(projected: Projected, scale: float, shift: np.ndarray, light: np.ndarr
     circle = _circle(14 + int(scale / 24))
     starts, flat = projected.figure.starts, projected.figure.flat
     outlines = _hulls(starts, xy[:, None] + radii[:, None] * circle)
-    lit = _hulls(starts, (xy + 0.22 * radii * light)[:, None] + (0.70 * radii)[:, None] * circle, flat)
+    lit = _hulls(starts, (xy + 0.18 * radii * light)[:, None] + (0.75 * radii)[:, None] * circle, flat)
     box = projected.box * scale + np.concatenate([shift, shift])
     return Placed(projected.figure, outlines, lit, projected.keypoints * scale + shift, box, scale)
 
@@ -135,6 +135,23 @@ def paint_colours(image: np.ndarray, placed: Placed, palette: np.ndarray) -> Non
             cv2.fillConvexPoly(image, placed.outlines[hull], dark[colour], cv2.LINE_AA, _SHIFT)
         for hull in layer:
             cv2.fillConvexPoly(image, placed.lit[hull], base[colour], cv2.LINE_AA, _SHIFT)
+
+
+def paint_shadow(image: np.ndarray, placed: Placed) -> None:
+    """Darkens the ground around the feet of a figure that stands upright."""
+    left, right = placed.keypoints[15:17].tolist()
+    hips = placed.keypoints[11:13, 1].mean()
+    y = max(left[1], right[1]) + 0.04 * placed.scale
+    if y - hips < 0.3 * placed.scale:
+        return
+    half = (0.12 * placed.scale + abs(left[0] - right[0]) / 2, 0.035 * placed.scale)
+    x = (left[0] + right[0]) / 2
+    x0, y0 = max(0, int(x - half[0])), max(0, int(y - half[1]))
+    patch = image[y0 : max(0, int(y + half[1]) + 2), x0 : max(0, int(x + half[0]) + 2)]
+    if patch.size:
+        shaded = patch.copy()
+        cv2.ellipse(shaded, ((x - x0, y - y0), (2 * half[0], 2 * half[1]), 0.0), (0, 0, 0), -1, cv2.LINE_AA)
+        patch[:] = cv2.addWeighted(patch, 0.62, shaded, 0.38, 0)
 
 
 def person_mask(labels: np.ndarray, person: int) -> np.ndarray:

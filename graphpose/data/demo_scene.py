@@ -18,6 +18,7 @@ from graphpose.data.demo_render import (
     keypoint_visibility,
     paint_colours,
     paint_labels,
+    paint_shadow,
     person_mask,
     place,
     project,
@@ -100,7 +101,10 @@ def paint(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """(size, size, 3) uint8 RGB picture of a scene."""
     image = backdrop(rng, scene.size)
     background = cv2.mean(image)[:3]
+    shadows = rng.random() < 0.6
     for person in scene.persons:
+        if shadows:
+            paint_shadow(image, person)
         paint_colours(image, person, palette(rng, background))
     for obstacle in scene.obstacles:
         colour = rng.uniform(40, 220) * (1 - 0.5 * rng.random(3))
