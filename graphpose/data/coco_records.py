@@ -89,7 +89,7 @@ class CocoRecords:
         sizes = self.sizes.tolist()
         image_ids = self.image_ids.tolist()
         counts = (self.keypoints[:, :, 2] > 0).sum(axis=1).tolist()
-        keypoints = self.keypoints.reshape(len(self.ids), -1).astype(np.float64).tolist()
+        keypoints = self.keypoints.reshape(len(self.ids), 3 * self.skeleton.num_keypoints).astype(np.float64).tolist()
         image_of = np.repeat(self.image_ids, np.diff(self.first)).tolist()
         columns = (self.ids.tolist(), image_of, self.bbox.tolist(), self.area.tolist(), self.iscrowd.tolist())
         return {
