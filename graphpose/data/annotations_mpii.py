@@ -52,12 +52,13 @@ def read_h5(path: Path, skeleton: Skeleton | None = None) -> Annotations:
 def read_mat(path: Path, skeleton: Skeleton | None = None) -> Annotations:
     """Official ``RELEASE`` or HRNet's ``gt_valid.mat``; arguments and errors as in ``read_annotations``."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     if not path.is_file():
         raise GraphposeError(f"annotation file {path} does not exist")
     try:
         content = loadmat(path, squeeze_me=True, struct_as_record=False)
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+    except (MatReadError, OSError, ValueError, TypeError, NotImplementedError) as error:
         raise GraphposeError(f"annotation file {path} cannot be read as a MATLAB file: {error}") from error
     if "RELEASE" in content:
         return _from_release(content["RELEASE"], path.name, skeleton)
@@ -79,18 +80,19 @@ def from_records(records: Sequence[Any], source: str, skeleton: Skeleton | None 
     Their ``joints_vis`` tells labelled from unlabelled only, so that every labelled keypoint counts as visible.
     """
     K = MPII.num_keypoints
-    for position, record in enumerate(records):
+    joints, labelled = np.zeros((len(records), K, 2)), np.zeros((len(records), K), bool)
+    for n, record in enumerate(records):
         if not isinstance(record, dict) or not {"joints", "joints_vis", "image"} <= record.keys():
             raise GraphposeError(
-                f"{source}: record {position} needs 'image', 'joints' and 'joints_vis' (HRNet-style MPII)"
+                f"{source}: annotation {n} needs 'image', 'joints' and 'joints_vis' (HRNet-style MPII)"
             )
-        if len(record["joints"]) != K or len(record["joints_vis"]) != K or any(len(xy) != 2 for xy in record["joints"]):
+        try:
+            joints[n] = np.array(record["joints"], np.float64).reshape(K, 2)
+            labelled[n] = np.array(record["joints_vis"], np.float64).reshape(K) > 0
+        except (TypeError, ValueError) as error:
             raise GraphposeError(
-                f"{source}: annotation {position} has {len(record['joints'])} joints and "
-                f"{len(record['joints_vis'])} visibilities; {K} of each are needed"
-            )
-    joints = np.array([record["joints"] for record in records], np.float64).reshape(-1, K, 2)
-    labelled = np.array([record["joints_vis"] for record in records], np.float64).reshape(-1, K) > 0
+                f"{source}: annotation {n} needs {K} joints of 2 numbers and {K} visibilities: {error}"
+            ) from error
     keypoints = np.concatenate((joints, 2.0 * labelled[:, :, None]), axis=2)
     neck, top = MPII.index("upper_neck"), MPII.index("head_top")
     head = HEAD_OF_NECK_TO_TOP * np.linalg.norm(joints[:, top] - joints[:, neck], axis=1)
