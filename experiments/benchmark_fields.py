@@ -234,7 +234,7 @@ def score(scenes: list[Scene], annotations: dict[str, Any], skeleton: Skeleton, 
     category = annotations["annotations"][0].get("category_id", 1)
     results = []
     for scene, found in zip(scenes, poses, strict=True):
-        keypoints = found.keypoints / np.array([scene.factor, scene.factor, 1], np.float32)
+        keypoints = found.keypoints / np.array([scene.factor, scene.factor, 1.0])  # float64, so that rounding is exact
         results += coco_results(scene.image_id, dataclasses.replace(found, keypoints=keypoints), category)
     limit = max(20, *(scene.scales.shape[1] for scene in scenes))
     metrics = evaluate_coco(annotations, results, skeleton, max_detections=limit)

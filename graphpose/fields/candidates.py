@@ -56,28 +56,29 @@ def find_candidates(pif, threshold, radius, radius_min, scale_max, use_spread): 
         the seven arrays of Candidates.
     """
     K, _, h, w = pif.shape
-    starts = np.zeros(K + 1, np.int64)
+    counts = np.zeros((K, h), np.int64)  # cells above the threshold, at first, per row
+    N = 0
     for k in range(K):
-        plane = pif[k, 0].ravel()
-        count = 0
-        for i in range(h * w):
-            count += plane[i] >= threshold
-        starts[k + 1] = starts[k] + count
-    N = starts[K]
+        for r in range(h):
+            count = 0
+            for c in range(w):
+                count += pif[k, 0, r, c] >= threshold
+            counts[k, r] = count
+            N += count
+    starts = np.zeros(K + 1, np.int64)
     x, y = np.empty(N, np.float32), np.empty(N, np.float32)
     confidence, scale = np.empty(N, np.float32), np.empty(N, np.float32)
-    precision = np.empty(N, np.float32)
-    support = np.zeros(N, np.float32)
-    cell = np.empty(N, np.int32)
-    place = np.full((h, w), -1, np.int32)  # candidate of each cell of the type at hand
+    precision, support = np.empty(N, np.float32), np.empty(N, np.float32)
+    agreement = np.empty(N, np.float32)  # 1 / reach²
+    column = np.empty(N, np.int64)
+    begins = np.empty(h + 1, np.int64)  # first candidate of each row of the type at hand
     n = 0
     for k in range(K):
-        count = starts[k + 1] - starts[k]
-        first = n
-        starts[k] = first
-        if count == 0:
-            continue
+        starts[k] = n
         for r in range(h):
+            begins[r] = n
+            if counts[k, r] == 0:
+                continue
             for c in range(w):
                 if not pif[k, 0, r, c] >= threshold:
                     continue
@@ -85,31 +86,43 @@ def find_candidates(pif, threshold, radius, radius_min, scale_max, use_spread): 
                 # False for NaN and infinity, too.
                 if not (px >= -0.5 and px <= w - 0.5 and py >= -0.5 and py <= h - 0.5):
                     continue
-                s = pif[k, 4, r, c]
                 x[n], y[n] = px, py
                 confidence[n] = min(pif[k, 0, r, c], np.float32(1.0))
-                # False for NaN, too.
-                scale[n] = min(s, scale_max) if s > 0 else np.float32(0.0)
+                s = pif[k, 4, r, c]
+                s = min(s, np.float32(scale_max)) if s > 0 else np.float32(0.0)  # 0 for NaN, too
+                scale[n] = s
+                reach = max(radius_min, radius * s)
+                agreement[n] = 1 / (reach * reach)
                 b = pif[k, 3, r, c]
                 precision[n] = math.exp(-min(max(b, -5.0), 5.0)) if use_spread and b == b else 1.0
-                cell[n] = r * w + c
-                place[r, c] = n
+                support[n] = confidence[n]
+                column[n] = c
                 n += 1
-        for i in range(first, n):
-            r, c = cell[i] // w, cell[i] % w
-            total = confidence[i]
-            for rr in range(max(0, r - NEIGHBOURHOOD), min(h, r + NEIGHBOURHOOD + 1)):
-                for cc in range(max(0, c - NEIGHBOURHOOD), min(w, c + NEIGHBOURHOOD + 1)):
-                    j = place[rr, cc]
-                    if j < 0 or j == i:
-                        continue
-                    reach = max(radius_min, radius * min(scale[i], scale[j]))
-                    dx, dy = x[j] - x[i], y[j] - y[i]
-                    u = (dx * dx + dy * dy) / (reach * reach)
-                    if u < 1:
-                        total += confidence[j] * (1 - u)
-            support[i] = total
-        for i in range(first, n):
-            place[cell[i] // w, cell[i] % w] = -1
+        begins[h] = n
+        if n > starts[k]:
+            _add_support(begins, column, x, y, confidence, agreement, support)
     starts[K] = n
     return starts, x[:n], y[:n], confidence[:n], scale[:n], support[:n], precision[:n]
+
+
+@njit(cache=True, nogil=True)
+def _add_support(begins, column, x, y, confidence, agreement, support):  # type: ignore[no-untyped-def]
+    """Adds to each candidate's support that of its neighbours; every pair of candidates is met once."""
+    h = len(begins) - 1
+    for r in range(h):
+        for rr in range(max(0, r - NEIGHBOURHOOD), r + 1):
+            first = begins[rr]
+            for i in range(begins[r], begins[r + 1]):
+                last = begins[rr + 1] if rr < r else i
+                while first < last and column[first] < column[i] - NEIGHBOURHOOD:
+                    first += 1
+                total = np.float32(0.0)
+                for j in range(first, last):
+                    if column[j] > column[i] + NEIGHBOURHOOD:
+                        break
+                    dx, dy = x[j] - x[i], y[j] - y[i]
+                    u = (dx * dx + dy * dy) * max(agreement[i], agreement[j])
+                    if u < 1:
+                        total += confidence[j] * (1 - u)
+                        support[j] += confidence[i] * (1 - u)
+                support[i] += total

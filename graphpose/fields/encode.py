@@ -8,9 +8,9 @@ Which cells a keypoint or limb covers:
   The middle part leaves out 2 cells at either end, so that the limb's field does not fire on the keypoints themselves,
   but at most 0.4 of the limb, so that a short limb keeps its centre.
 
-A cell that several persons cover belongs to the nearest: the nearest keypoint, or the limb whose middle part is nearest,
-the one with the nearer centre where both pass through; the lower person index where all is equal. Every operation is
-elementwise or an exact minimum, so CPU and CUDA write the same bits.
+A cell that several persons cover belongs to the nearest: the nearest keypoint, or the limb whose middle part is
+nearest, the one with the nearer centre where both pass through; the lower person index where all is equal. Every
+operation is elementwise or an exact minimum, so CPU and CUDA write the same bits.
 
 Source: Kreiss, Bertoni, Alahi, "PifPaf: Composite Fields for Human Pose Estimation", CVPR 2019, sections 3.2 and 3.3.
 """
@@ -89,7 +89,7 @@ def encode(
 
     Source: PifPaf (CVPR 2019), sections 3.2 and 3.3; H* and A* of DGCN's Eq. 2–3.
     """
-    B, P, K = _check(keypoints, scales, spec, image_size, ignore)
+    B, K = _check(keypoints, scales, spec, image_size, ignore)
     height, width = image_size
     h, w = spec.size(height, width)
     pif = keypoints.new_full((B, K, len(PIF), h, w), torch.nan, dtype=torch.float32)
@@ -124,7 +124,7 @@ def perfect_fields(targets: Targets) -> tuple[Tensor, Tensor]:
 
 def _check(
     keypoints: Tensor, scales: Tensor, spec: FieldSpec, image_size: tuple[int, int], ignore: Tensor | None
-) -> tuple[int, int, int]:
+) -> tuple[int, int]:
     K = spec.skeleton.num_keypoints
     if keypoints.ndim != 4 or keypoints.shape[2:] != (K, 3):
         raise GraphposeError(
@@ -139,7 +139,7 @@ def _check(
             f"ignore mask of shape {tuple(ignore.shape)} and type {ignore.dtype} does not fit; "
             f"{(B, *image_size)} of torch.bool is needed"
         )
-    return B, P, K
+    return B, K
 
 
 def _write_keypoints(pif: Tensor, x: Tensor, y: Tensor, labelled: Tensor, scales: Tensor, spec: FieldSpec) -> None:

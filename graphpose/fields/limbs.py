@@ -96,11 +96,7 @@ def count_votes(  # type: ignore[no-untyped-def]
         leaving[0, low1:high1] = 0
         leaving[1, low2:high2] = 0
         begin = E
-        plane = paf[m, 0].ravel()
-        for i in range(h * w):
-            if not plane[i] >= threshold:
-                continue
-            r, c = i // w, i % w
+        for r, c in _confident(paf[m, 0], threshold):
             dx1, dy1, dx2, dy2 = paf[m, 1, r, c], paf[m, 2, r, c], paf[m, 4, r, c], paf[m, 5, r, c]
             if not (abs(dx1) < w and abs(dy1) < h and abs(dx2) < w and abs(dy2) < h):
                 continue  # points out of the image, or NaN
@@ -109,7 +105,7 @@ def count_votes(  # type: ignore[no-untyped-def]
             reach2 = max(radius_min, slack * math.sqrt(dx2 * dx2 + dy2 * dy2))
             p, near1 = _nearest(x, y, scale, low1, high1, x1, y1, reach1, radius, widest[a])
             q, near2 = _nearest(x, y, scale, low2, high2, x2, y2, reach2, radius, widest[b])
-            confidence = min(plane[i], np.float32(1.0))
+            confidence = min(paf[m, 0, r, c], np.float32(1.0))
             if p >= 0:
                 leaving[0, p] += confidence * near1
             if q >= 0:
@@ -141,6 +137,21 @@ def count_votes(  # type: ignore[no-untyped-def]
             if weight[e] > 0:
                 places[e] /= weight[e]
     return limb[:E], first[:E], second[:E], weight[:E], share[:E], places[:E]
+
+
+@njit(cache=True, nogil=True)
+def _confident(plane, threshold):  # type: ignore[no-untyped-def]
+    """Rows and columns of the cells at or above the threshold."""
+    h, w = plane.shape
+    for r in range(h):
+        count = 0
+        for c in range(w):
+            count += plane[r, c] >= threshold
+        if count == 0:
+            continue
+        for c in range(w):
+            if plane[r, c] >= threshold:
+                yield r, c
 
 
 @njit(cache=True, nogil=True)

@@ -65,7 +65,7 @@ def find_peaks(  # type: ignore[no-untyped-def]
         n = 0
         for at in range(low, high):
             i = order[at]
-            nearest, best = -1, np.float64(1.0)
+            nearest, best = -1, 1.0
             for p in range(n):
                 reach = max(radius_min, radius * min(scale[i], bs[p]))
                 dx, dy = x[i] - bx[p], y[i] - by[p]
@@ -79,7 +79,7 @@ def find_peaks(  # type: ignore[no-untyped-def]
                 sums[n] = 0
                 nearest, best = n, 0.0
                 n += 1
-            weight = confidence[i] * (1 - best) * precision[i]
+            weight = confidence[i] * (1.0 - best) * precision[i]
             sums[nearest, 0] += weight
             sums[nearest, 1] += weight * (x[i] - bx[nearest])
             sums[nearest, 2] += weight * (y[i] - by[nearest])
