@@ -78,7 +78,8 @@ class FieldSpec:
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Cells (h, w) of an image of ``height`` × ``width`` pixels."""
-        return -(-height // self.stride), -(-width // self.stride)
+        # Not -(-height // stride): in an exported network integer division truncates.
+        return (height + self.stride - 1) // self.stride, (width + self.stride - 1) // self.stride
 
 
 def probabilities(field: Tensor) -> Tensor:

@@ -96,11 +96,12 @@ class Backbone(nn.Module):
         Returns:
             For each wanted stride s (B, C_s, ceil(H / s), ceil(W / s)).
         """
+        if self.multiple == 1:
+            return dict(zip(self.order, self.features(images), strict=True))
         H, W = images.shape[-2:]
-        if self.multiple > 1:
-            images = F.pad(images, (0, -W % self.multiple, 0, -H % self.multiple))
-        features = dict(zip(self.order, self.features(images), strict=True))
-        return {s: features[s][..., : -(-H // s), : -(-W // s)] for s in self.strides}
+        missing = [(self.multiple - size % self.multiple) % self.multiple for size in (W, H)]
+        features = zip(self.order, self.features(F.pad(images, (0, missing[0], 0, missing[1]))), strict=True)
+        return {s: level[..., : (H + s - 1) // s, : (W + s - 1) // s] for s, level in features}
 
 
 def _create(name: str, stem_pool: bool, options: dict[str, Any]) -> Any:

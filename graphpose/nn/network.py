@@ -59,11 +59,11 @@ class PoseNetwork(nn.Module):
             config.dilate,
         )
         self.config = dataclasses.replace(config, backbone_variant=self.backbone.variant)
-        self.graph: KeypointGraph | None = None
+        self.keypoint_graph: KeypointGraph | None = None
         self.pif_pyramid: GraphPyramid | None = None
         self.paf_pyramid: GraphPyramid | None = None
         if config.adjacency != "none":
-            self.graph = KeypointGraph(build_adjacency(config) if adjacency is None else adjacency, config)
+            self.keypoint_graph = KeypointGraph(build_adjacency(config) if adjacency is None else adjacency, config)
             # One DGCN head is two DGCMs, one for PIF and one for PAF (Table 3's caption).
             self.pif_pyramid = GraphPyramid(self.backbone.channels, config)
             self.paf_pyramid = GraphPyramid(self.backbone.channels, config)
@@ -82,7 +82,7 @@ class PoseNetwork(nn.Module):
         Raises:
             GraphposeError: when the two do not fit; names the settings.
         """
-        network = cls(dataclasses.replace(config, pretrained=False), adjacency=state.get("graph.matrix"))
+        network = cls(dataclasses.replace(config, pretrained=False), adjacency=state.get("keypoint_graph.matrix"))
         network.load_state_dict(state)
         return network
 
@@ -102,8 +102,8 @@ class PoseNetwork(nn.Module):
         features = self.backbone(images)
         pif_features = paf_features = features[self.base_stride]
         intermediate: list[Tensor] = []
-        if self.graph is not None and self.pif_pyramid is not None and self.paf_pyramid is not None:
-            adjacency = self.graph(B)  # one draw for all modules of the network
+        if self.keypoint_graph is not None and self.pif_pyramid is not None and self.paf_pyramid is not None:
+            adjacency = self.keypoint_graph(B)  # one draw for all modules of the network
             pif_features, pif_confidences = self.pif_pyramid(features, adjacency)
             paf_features, paf_confidences = self.paf_pyramid(features, adjacency)
             intermediate = [confidence.float() for confidence in (*pif_confidences, *paf_confidences)]
@@ -138,8 +138,8 @@ class PoseNetwork(nn.Module):
             that of the original.
         """
         network = copy.deepcopy(self).eval()
-        if self.graph is not None:
-            adjacency = network.graph(1)  # type: ignore[misc]
+        if self.keypoint_graph is not None:
+            adjacency = network.keypoint_graph(1)  # type: ignore[misc]
             for pyramid in (network.pif_pyramid, network.paf_pyramid):
                 fold_pyramid(pyramid, adjacency)  # type: ignore[arg-type]
         network.folded = True
@@ -170,17 +170,17 @@ class PoseNetwork(nn.Module):
 
     def seed_graphs(self, seed: int) -> None:
         """Start the draws of dynamic graphs anew from a seed."""
-        if self.graph is not None:
-            self.graph.seed(seed)
+        if self.keypoint_graph is not None:
+            self.keypoint_graph.seed(seed)
 
     def graph_state(self) -> Tensor | None:
         """State of the generator of graphs, for an exact resume; None without graphs."""
-        return None if self.graph is None else self.graph.state.clone()
+        return None if self.keypoint_graph is None else self.keypoint_graph.state.clone()
 
     def set_graph_state(self, state: Tensor | None) -> None:
         """Inverse of :meth:`graph_state`."""
-        if self.graph is not None and state is not None:
-            self.graph.state = state.cpu().clone()
+        if self.keypoint_graph is not None and state is not None:
+            self.keypoint_graph.state = state.cpu().clone()
 
 
 def build_adjacency(config: PoseNetworkConfig) -> Tensor:
