@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphpose.data.demo_figure import Colour
+from graphpose.data.demo_hulls import Colour
 
 _Rgb = Sequence[float]
 _LIGHT_SKIN, _DARK_SKIN = (244.0, 204.0, 174.0), (98.0, 64.0, 46.0)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from graphpose.data.demo_figure import Figure, Part
+from graphpose.data.demo_hulls import Figure, Part
 
 _SHIFT = 4
 _CAMERA_DISTANCE = 5.0  # statures from the camera to the person: an arm held out looks larger, as in a photograph

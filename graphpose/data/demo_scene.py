@@ -9,7 +9,8 @@ import numpy as np
 
 from graphpose.data.demo_backdrop import SHIFT, backdrop, draw_capsule, finish, fixed_point
 from graphpose.data.demo_body import Proportions, pose_body, sample_pose
-from graphpose.data.demo_figure import Outfit, dress
+from graphpose.data.demo_figure import dress
+from graphpose.data.demo_outfit import Outfit
 from graphpose.data.demo_palette import palette
 from graphpose.data.demo_render import (
     OBJECT_LABEL,
