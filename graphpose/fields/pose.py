@@ -33,3 +33,19 @@ class Poses:
             np.zeros(0, np.float32),
             np.zeros((0, num_keypoints), np.float32),
         )
+
+    def mapped(self, matrix: np.ndarray) -> Poses:
+        """The poses through an affine map of the plane.
+
+        Args:
+            matrix: (2, 3), for example a batch's ``to_original``.
+
+        Returns:
+            Poses in the map's pixels, scales with them; keypoints that were not found stay 0, 0, 0.
+        """
+        matrix = np.asarray(matrix, np.float64)
+        keypoints = self.keypoints.copy()
+        found = keypoints[..., 2] > 0
+        keypoints[found, :2] = keypoints[found, :2].astype(np.float64) @ matrix[:, :2].T + matrix[:, 2]
+        factor = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+        return Poses(keypoints, self.scores.copy(), (self.scales * factor).astype(np.float32))

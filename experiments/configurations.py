@@ -1,0 +1,232 @@
+"""Configurations: the keys of ``experiments/run.py``, their defaults, the named configurations, and what they build.
+
+Keys of the network and of training are flat (``adjacency=dynamic epochs=3``); those of the loss, the augmentation and
+the decoder are grouped (``loss.pif_offset=2 augment.rotation=10 decoder.min_score=0.2``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from graphpose.data.coco import CocoDataset
+from graphpose.data.dataset import PoseDataset
+from graphpose.data.demo import DemoDataset
+from graphpose.data.loader import make_loader
+from graphpose.data.transforms import AugmentConfig, EvalTransform, TrainTransform
+from graphpose.errors import GraphposeError
+from graphpose.fields.decode import DecoderConfig
+from graphpose.nn.losses import LossConfig
+from graphpose.nn.network import PoseNetworkConfig
+from graphpose.skeleton import COCO, Skeleton
+from graphpose.train import TrainConfig
+
+
+def _fields(dataclass: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Default values of a dataclass of settings, tuples as lists (Sacred writes JSON)."""
+    values = {f.name: getattr(dataclass, f.name) for f in dataclasses.fields(dataclass) if f.name not in leave_out}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+NETWORK = _fields(PoseNetworkConfig(skeleton=COCO), leave_out=("skeleton",))
+TRAINING = _fields(TrainConfig())
+DATA: dict[str, Any] = {
+    "data": "demo",  # "demo" renders scenes on the fly, "coco" reads annotation files and images
+    "image_size": 401,  # pixels; training crops are squares of this size
+    "long_edge": 641,  # pixels; evaluation resizes the long edge to it; null keeps images as they are
+    "batch_size": 8,
+    "evaluation_batch_size": 1,
+    "workers": 2,  # loader processes
+    "device": "auto",  # "auto" takes CUDA where there is one
+    "demo_train_scenes": 12000,  # "demo" only
+    "demo_val_scenes": 200,
+    "demo_max_persons": 6,
+    "train_annotations": "",  # "coco" only: annotation files and image folders, relative to data_root
+    "train_images": "",
+    "val_annotations": "",
+    "val_images": "",
+    "data_root": os.environ.get("GRAPHPOSE_DATA", ""),
+    "image_ids": [],  # train and evaluate on these images of the training set only; empty for all
+    "max_detections": 20,  # poses per image that count in the metric
+    "contact_sheet_images": 12,
+}
+GROUPS: dict[str, dict[str, Any]] = {
+    "loss": _fields(LossConfig()),
+    "augment": _fields(AugmentConfig()),
+    "decoder": _fields(DecoderConfig()),
+}
+
+PAPER: dict[str, Any] = NETWORK | TRAINING | DATA | GROUPS
+
+# The paper's settings on COCO. Table 6: DGCN-50, AP 0.646 on val2017 (baseline 0.626, `with coco adjacency=none`).
+# Two V100 there; about 90 hours on one H100-class GPU in bfloat16 are an estimate, not a measurement.
+#     python experiments/run.py with coco data_root=/data/sets
+COCO_FULL: dict[str, Any] = PAPER | {
+    "data": "coco",
+    "backbone": "resnet50",
+    "pretrained": True,
+    "train_annotations": "coco/annotations/person_keypoints_train2017.json",
+    "train_images": "coco/train2017",
+    "val_annotations": "coco/annotations/person_keypoints_val2017.json",
+    "val_images": "coco/val2017",
+}
+
+# The same on the photographs that are at hand: 280 for training, 101 for evaluation. No row of the paper.
+#     GRAPHPOSE_DATA=… python experiments/run.py with coco_local
+COCO_LOCAL: dict[str, Any] = COCO_FULL | {
+    "train_annotations": "coco/annotations/person_keypoints_train2017_local.json",
+    "val_annotations": "coco/annotations/person_keypoints_val2017_local.json",
+}
+
+# Does the network learn real images at all? Trained and evaluated on eight photographs: AP ≥ 0.90 is expected.
+#     GRAPHPOSE_DATA=… python experiments/run.py with coco_eight adjacency=dynamic
+COCO_EIGHT: dict[str, Any] = COCO_LOCAL | {"image_ids": []}
+
+# A small network on rendered scenes, from scratch, on a laptop's CPU: AP ≥ 0.50 on held-out scenes in ten minutes.
+#     python experiments/run.py
+DEMO: dict[str, Any] = {
+    "data": "demo",
+    "image_size": 160,
+    "long_edge": None,
+    "backbone": "regnety_004",
+    "stem_pool": True,
+    "epochs": 8,
+    "demo_train_scenes": 2000,
+    "batch_size": 16,
+    "evaluation_batch_size": 16,
+    "workers": 1,
+    "optimizer": "adamw",
+    "learning_rate": 3e-3,
+    "weight_decay": 0.02,
+    "schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "frozen_backbone_epochs": 0,
+    "freeze_batch_norm": False,
+    "ema_decay": 0.99,
+    "evaluate_every": 4,
+    "augment": GROUPS["augment"]
+    | {"long_edge": None, "scale": [0.9, 1.15], "rotation": 5.0, "colour": 0.0, "degrade": 0.0},
+}
+
+DEFAULTS: dict[str, Any] = PAPER | DEMO
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that a run is built from."""
+
+    network: PoseNetworkConfig
+    train: TrainConfig
+    loss: LossConfig
+    augment: AugmentConfig
+    decoder: DecoderConfig
+    data: dict[str, Any]
+
+
+def check_keys(config: Mapping[str, Any], known: Mapping[str, Any] = DEFAULTS, prefix: str = "") -> None:
+    """Refuse keys that no part reads.
+
+    Raises:
+        GraphposeError: names the key and the nearest valid ones.
+    """
+    for key, value in config.items():
+        if key == "seed" and not prefix:
+            continue
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5) or sorted(known)
+            raise GraphposeError(f"unknown configuration key '{prefix}{key}'; did you mean {', '.join(near)}?")
+        if isinstance(known[key], dict):
+            if not isinstance(value, Mapping):
+                raise GraphposeError(f"configuration key '{prefix}{key}' is a group; set {prefix}{key}.<name>=…")
+            check_keys(value, known[key], f"{prefix}{key}.")
+
+
+def build_settings(config: Mapping[str, Any], skeleton: Skeleton = COCO) -> Settings:
+    """Settings from a flat configuration.
+
+    Raises:
+        GraphposeError: an unknown key, a value that is not among the choices, or a contradiction; names the keys.
+    """
+    check_keys(config)
+
+    def build(dataclass: Any, values: Mapping[str, Any], **others: Any) -> Any:
+        plain = {}
+        for field in dataclasses.fields(dataclass):
+            if field.name in values:
+                value = values[field.name]
+                plain[field.name] = tuple(value) if isinstance(value, (list, tuple)) else value
+        return dataclass(**plain, **others)
+
+    values = dict(config)
+    values["adjacency"] = "none" if values["adjacency"] is None else values["adjacency"]  # `adjacency=None` as typed
+    if values["data"] not in ("demo", "coco"):
+        raise GraphposeError(f"data='{values['data']}' must be demo or coco")
+    for key in ("image_size", "batch_size", "evaluation_batch_size", "demo_train_scenes", "demo_val_scenes"):
+        if not isinstance(values[key], int) or values[key] < 1:
+            raise GraphposeError(f"{key}={values[key]} must be a positive whole number")
+    return Settings(
+        network=build(PoseNetworkConfig, values, skeleton=skeleton),
+        train=build(TrainConfig, values),
+        loss=build(LossConfig, values["loss"]),
+        augment=build(AugmentConfig, values["augment"]),
+        decoder=build(DecoderConfig, values["decoder"]),
+        data={key: values[key] for key in DATA},
+    )
+
+
+def build_datasets(data: Mapping[str, Any], seed: int) -> tuple[PoseDataset, PoseDataset]:
+    """Training and evaluation set of a configuration."""
+    if data["data"] == "demo":
+        size, persons = data["image_size"], data["demo_max_persons"]
+        return (
+            DemoDataset(data["demo_train_scenes"], seed=seed, size=size, max_persons=persons),
+            # held out whatever the seed: the evaluation scenes are the same in every run
+            DemoDataset(data["demo_val_scenes"], seed=2**31, size=size, max_persons=persons),
+        )
+    root = Path(data["data_root"])
+    for key in ("train_annotations", "train_images", "val_annotations", "val_images"):
+        if not data[key]:
+            raise GraphposeError(f"data=coco needs {key}; set it, or use a named configuration: with coco, coco_local")
+        if not (root / data[key]).exists():
+            raise GraphposeError(
+                f"{key}: '{root / data[key]}' does not exist; set data_root, or GRAPHPOSE_DATA in the environment"
+            )
+    ids = list(data["image_ids"]) or None
+    train = CocoDataset(
+        root / data["train_annotations"], root / data["train_images"], image_ids=ids, require_persons=True
+    )
+    if ids:
+        return train, train
+    return train, CocoDataset(root / data["val_annotations"], root / data["val_images"], skeleton=train.skeleton)
+
+
+def build_loaders(settings: Settings, train: PoseDataset, val: PoseDataset, seed: int) -> tuple[DataLoader, DataLoader]:
+    """Loaders of both sets."""
+    data, device = settings.data, resolve_device(settings.data["device"])
+    shared = {"seed": seed, "workers": data["workers"], "pin_memory": device.type == "cuda"}
+    transform = TrainTransform(data["image_size"], train.skeleton, settings.augment)
+    return (
+        make_loader(
+            train, transform, data["batch_size"], shuffle=True, drop_last=len(train) > data["batch_size"], **shared
+        ),
+        make_loader(val, EvalTransform(data["long_edge"]), data["evaluation_batch_size"], shuffle=False, **shared),
+    )
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of a name; "auto" takes CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise GraphposeError(f"device='{name}', but this torch sees no CUDA device; use device=cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise GraphposeError(f"device='{name}' must be auto, cpu, cuda or cuda:<index>") from None

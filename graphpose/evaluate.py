@@ -1,0 +1,114 @@
+"""Evaluation: a network's poses for a data set, and its metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from graphpose.data.batch import Batch
+from graphpose.fields.decode import Decoder
+from graphpose.fields.pose import Poses
+from graphpose.fields.spec import probabilities
+from graphpose.metrics.coco import coco_results, evaluate_coco
+from graphpose.nn.network import PoseNetwork
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL.
+        results: poses of all images in COCO-results format.
+        errors: one message per image that could not be read; such an image counts as one without a detection.
+        seconds: {"network": …, "decode": …, "all": …}, over all images.
+    """
+
+    metrics: dict[str, float]
+    results: list[dict[str, Any]]
+    errors: list[str]
+    seconds: dict[str, float]
+
+
+@torch.inference_mode()
+def predict_batches(
+    network: PoseNetwork,
+    decoder: Decoder,
+    batches: Iterable[Batch],
+    *,
+    precision: str = "float32",
+    seconds: dict[str, float] | None = None,
+) -> Iterator[tuple[Batch, list[Poses]]]:
+    """Poses of every batch, in pixels of the original images.
+
+    Args:
+        network: in evaluation mode, on the device that it runs on.
+        decoder: made for ``network.spec``.
+        batches: from a loader.
+        precision: autocast type, "float32" for none.
+        seconds: if given, the time of network and decoder is added to it.
+    """
+    device = next(network.parameters()).device
+    for batch in batches:
+        if len(batch) == 0:
+            yield batch, []
+            continue
+        started = time.perf_counter()
+        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
+            outputs = network(batch.images.to(device, non_blocking=True))
+        pif, paf = probabilities(outputs["pif"].float()).cpu(), probabilities(outputs["paf"].float()).cpu()
+        decoding = time.perf_counter()
+        poses = decoder.decode_batch(pif, paf)
+        if seconds is not None:
+            seconds["network"] = seconds.get("network", 0.0) + decoding - started
+            seconds["decode"] = seconds.get("decode", 0.0) + time.perf_counter() - decoding
+        yield batch, [one.mapped(affine.numpy()) for one, affine in zip(poses, batch.to_original, strict=True)]
+
+
+def evaluate(
+    network: PoseNetwork,
+    decoder: Decoder,
+    loader: Iterable[Batch],
+    ground_truth: dict[str, Any],
+    *,
+    precision: str = "float32",
+    max_detections: int = 20,
+) -> Evaluation:
+    """COCO metrics of a network on a data set.
+
+    Args:
+        network: put into evaluation mode.
+        decoder: made for ``network.spec``.
+        loader: batches of the images of ``ground_truth``, each image once.
+        ground_truth: COCO-format annotations, as a data set's ``ground_truth()`` gives them.
+        precision: autocast type, "float32" for none.
+        max_detections: detections per image that count.
+    """
+    network.eval()
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+    results: list[dict[str, Any]] = []
+    errors: list[str] = []
+    progress = tqdm(loader, desc="evaluate", disable=None, leave=False)
+    for batch, poses in predict_batches(network, decoder, progress, precision=precision, seconds=seconds):
+        for message in batch.errors:
+            logger.warning("not evaluated, counts as an image without a detection: %s", message)
+        errors += batch.errors
+        for image_id, one in zip(batch.image_ids, poses, strict=True):
+            results += coco_results(image_id, one)
+    seconds["all"] = time.perf_counter() - started
+    metrics = evaluate_coco(ground_truth, results, network.spec.skeleton, max_detections=max_detections)
+    return Evaluation(metrics, results, errors, seconds)
+
+
+def metrics_line(metrics: dict[str, float], names: Sequence[str] = ("AP", "AP50", "AP75", "APM", "APL", "AR")) -> str:
+    """One line for people: AP 0.512  AP50 0.801 …; "–" where the set has no such person."""
+    return "  ".join(f"{name} {metrics[name]:.3f}" if metrics[name] >= 0 else f"{name} –" for name in names)

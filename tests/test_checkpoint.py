@@ -1,0 +1,104 @@
+"""Checkpoints: whole, atomic, refused when damaged or of another skeleton."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from graphpose.checkpoint import (
+    load_checkpoint,
+    load_network,
+    random_states,
+    require_skeleton,
+    restore_random_states,
+    save_checkpoint,
+)
+from graphpose.errors import GraphposeError
+from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.skeleton import COCO, CROWDPOSE
+
+
+def small_config(**changes) -> PoseNetworkConfig:
+    return PoseNetworkConfig(**{"skeleton": COCO, "backbone": "regnetx_002", "stem_pool": True, **changes})
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = PoseNetwork(small_config())
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, network, network.config, training={"epoch": 3})
+    return path
+
+
+def test_a_loaded_network_gives_the_outputs_of_the_saved_one(tmp_path):
+    torch.manual_seed(1)
+    network = PoseNetwork(small_config()).eval()
+    save_checkpoint(tmp_path / "c.pt", network, network.config)
+    images = torch.randn(1, 3, 65, 97)
+    loaded = load_network(tmp_path / "c.pt")
+    assert loaded.config == network.config
+    assert not loaded.training
+    with torch.no_grad():
+        expected, found = network(images), loaded(images)
+    assert torch.equal(expected["pif"], found["pif"])
+    assert torch.equal(expected["paf"], found["paf"])
+
+
+def test_averaged_weights_are_preferred_and_can_be_left(tmp_path):
+    network, averaged = PoseNetwork(small_config()), PoseNetwork(small_config())
+    save_checkpoint(tmp_path / "c.pt", network, network.config, ema=averaged)
+    name, expected = next(iter(averaged.state_dict().items()))
+    assert torch.equal(load_network(tmp_path / "c.pt").state_dict()[name], expected)
+    assert torch.equal(load_network(tmp_path / "c.pt", ema=False).state_dict()[name], network.state_dict()[name])
+
+
+def test_no_temporary_file_stays_and_the_old_checkpoint_survives_a_failed_write(checkpoint, monkeypatch):
+    before = checkpoint.read_bytes()
+    network = PoseNetwork(small_config())
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(GraphposeError, match="No space left on device"):
+        save_checkpoint(checkpoint, network, network.config)
+    assert checkpoint.read_bytes() == before
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(GraphposeError, match=r"nowhere\.pt' does not exist"):
+        load_checkpoint(tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 5000, -1])
+def test_a_truncated_checkpoint_is_unreadable_and_named(checkpoint, length):
+    whole = checkpoint.read_bytes()
+    checkpoint.write_bytes(whole[: len(whole) // 2] if length == -1 else whole[:length])
+    with pytest.raises(GraphposeError, match=r"checkpoint\.pt' cannot be read"):
+        load_checkpoint(checkpoint)
+
+
+def test_another_file_is_no_checkpoint(tmp_path):
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(GraphposeError, match="not a graphpose checkpoint"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_checkpoint_of_another_skeleton_is_refused_naming_both(checkpoint):
+    with pytest.raises(GraphposeError, match=r"skeleton 'coco' \(17 keypoints.*skeleton 'crowdpose' \(14 keypoints"):
+        require_skeleton(load_checkpoint(checkpoint), CROWDPOSE, checkpoint)
+    with pytest.raises(GraphposeError, match="'crowdpose'"):
+        load_network(checkpoint, skeleton=CROWDPOSE)
+
+
+def test_random_states_come_back_through_a_file(tmp_path):
+    torch.save(random_states(), tmp_path / "r.pt")
+    expected = random.random(), np.random.rand(), torch.rand(3)  # noqa: NPY002
+    restore_random_states(torch.load(tmp_path / "r.pt", weights_only=True))
+    assert random.random() == expected[0]
+    assert np.random.rand() == expected[1]  # noqa: NPY002
+    assert torch.equal(torch.rand(3), expected[2])
