@@ -39,39 +39,44 @@ def _band(text: str, named: dict[str, Band]) -> Band:
     return low, high
 
 
+def accumulate(path: Path, args: argparse.Namespace) -> StatisticsAccumulator:
+    """Sums over the persons of one file that the command's restrictions let pass."""
+    start = time.perf_counter()
+    annotations = read_annotations(path, args.skeleton and get_skeleton(args.skeleton), progress=True)
+    print(
+        f"read {annotations.source}: {int(annotations.labelled.sum())} persons with labelled keypoints in "
+        f"{len(annotations.file_names)} images, {time.perf_counter() - start:.1f} s",
+        file=sys.stderr,
+    )
+    rule = args.scale or annotations.skeleton.scale_rule
+    if args.crowdedness:
+        annotations = in_crowd_band(annotations, _band(args.crowdedness, CROWD_BANDS))
+    if args.size:
+        annotations = in_size_band(annotations, _band(args.size, SIZE_BANDS), rule)
+    if args.visible:
+        annotations = visible_only(annotations)
+    start = time.perf_counter()
+    accumulator = pose_statistics(annotations, rule, progress=True)
+    print(f"statistics of {accumulator.persons} persons, {time.perf_counter() - start:.2f} s", file=sys.stderr)
+    return accumulator
+
+
 def compute(args: argparse.Namespace) -> PoseStatistics:
     """Statistics of all files together, with their provenance."""
-    total: StatisticsAccumulator | None = None
-    provenance: dict[str, object] = {"files": {}}
-    for path in args.files:
-        start = time.perf_counter()
-        annotations = read_annotations(path, args.skeleton and get_skeleton(args.skeleton), progress=True)
-        read = time.perf_counter() - start
-        print(
-            f"read {annotations.source}: {int(annotations.labelled.sum())} persons with labelled keypoints in "
-            f"{len(annotations.file_names)} images, {read:.1f} s",
-            file=sys.stderr,
-        )
-        rule = args.scale or annotations.skeleton.scale_rule
-        if args.crowdedness:
-            annotations = in_crowd_band(annotations, _band(args.crowdedness, CROWD_BANDS))
-        if args.size:
-            annotations = in_size_band(annotations, _band(args.size, SIZE_BANDS), rule)
-        if args.visible:
-            annotations = visible_only(annotations)
-        start = time.perf_counter()
-        shard = pose_statistics(annotations, rule, progress=True)
-        print(f"statistics of {shard.persons} persons, {time.perf_counter() - start:.2f} s", file=sys.stderr)
-        if total is None:
-            total = shard
-        else:
-            total.merge(shard)
-        provenance["files"][annotations.source] = hashlib.sha256(Path(path).read_bytes()).hexdigest()  # type: ignore[index]
-    assert total is not None  # argparse asks for at least one file
-    provenance |= {key: getattr(args, key) for key in ("visible", "size", "crowdedness") if getattr(args, key)}
-    if args.note:
-        provenance["note"] = args.note
-    return total.result(provenance | {"computed_by": f"analysis/distance_statistics.py, graphpose {__version__}"})
+    if args.out.suffix not in (".npz", ".json") or not args.out.absolute().parent.is_dir():
+        raise GraphposeError(f"--out {args.out} must end in .npz or .json and lie in a folder that exists")
+    total, *shards = (accumulate(path, args) for path in args.files)
+    for shard in shards:
+        total.merge(shard)
+    names = ", ".join(path.name for path in args.files)
+    if total.persons == 0:
+        raise GraphposeError(f"{names}: no person with labelled keypoints is left to take statistics of")
+    provenance: dict[str, object] = {
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in args.files}
+    }
+    provenance |= {key: getattr(args, key) for key in ("visible", "size", "crowdedness", "note") if getattr(args, key)}
+    provenance["computed_by"] = f"analysis/distance_statistics.py, graphpose {__version__}"
+    return total.result(provenance)
 
 
 def relations(statistics: PoseStatistics) -> list[tuple[str, str, float, float, int]]:
@@ -136,7 +141,9 @@ def draw(statistics: PoseStatistics, path: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 1 after printing what was wrong with the input."""
     parser = argparse.ArgumentParser(description="Mean, deviation and count of scaled keypoint distances (M_d, Eq. 5).")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="COCO-format json(.gz), or MPII as mat, h5 or json")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="COCO-format json(.gz), or MPII as mat, h5 or json"
+    )
     parser.add_argument("--skeleton", choices=SKELETONS, help="what the file must hold (default: what it says itself)")
     parser.add_argument(
         "--scale", choices=("sqrt_area", "bbox_diagonal", "head"), help="s_n of Eq. 5 (default: the skeleton's own)"
