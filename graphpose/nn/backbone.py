@@ -6,6 +6,8 @@ Convention: the features of stride s of an H × W image are ceil(H / s) × ceil(
 
 from __future__ import annotations
 
+import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphpose.errors import GraphposeError
-from graphpose.nn.weights import load_weights, resolve_variant, use_v1_strides
+from graphpose.nn.weights import bottleneck_blocks, load_weights, resolve_variant, use_v1_strides
 
 # Side of the images that features are measured on; above every backbone's coarsest stride.
 PROBE_SIZE = 128
@@ -53,39 +55,27 @@ class Backbone(nn.Module):
         super().__init__()
         self.strides = tuple(strides)
         options: dict[str, Any] = {"output_stride": 16} if dilate else {}
-        with torch.device("meta"):  # measures the model without computing or initialising anything
-            model = _create(name, stem_pool, options)
-            shapes = _feature_shapes(model, PROBE_SIZE)
-        by_stride = {PROBE_SIZE // shape[2]: index for index, shape in enumerate(shapes)}
+        levels, rounds_up = _measure(name, stem_pool, options)
+        by_stride = {stride: index for index, (stride, _) in enumerate(levels)}  # the last stage of each stride
         for stride in strides:
             if stride not in by_stride:
                 raise GraphposeError(
                     f"strides {tuple(strides)}: backbone '{name}' with stem_pool={stem_pool} and dilate={dilate} has "
                     f"no features at stride {stride}, only at {', '.join(map(str, sorted(by_stride)))}"
                 )
-        self.channels = {stride: shapes[by_stride[stride]][1] for stride in strides}
+        self.channels = {stride: levels[by_stride[stride]][1] for stride in strides}
         indices = sorted(by_stride[stride] for stride in strides)
-        self.order = tuple(PROBE_SIZE // shapes[index][2] for index in indices)
+        self.order = tuple(levels[index][0] for index in indices)
+        # Some models floor where this module's convention is to round up; they get an image padded to whole cells.
+        self.multiple = 1 if rounds_up else max(by_stride)
         options |= {"out_indices": tuple(indices), "pretrained": pretrained is True}
         self.features: Any = _create(name, stem_pool, options)
         path = Path(pretrained) if isinstance(pretrained, str) else None
-        self.variant = resolve_variant(variant, path)
+        self.variant = resolve_variant(variant, path, matters=bool(bottleneck_blocks(self.features.model)))
         if self.variant == "v1":
             use_v1_strides(self.features.model, name)
         if path is not None:
             load_weights(self.features.model, path)
-        # Some models floor where this module's convention is to round up; they get an image padded to whole cells.
-        self.multiple = 1 if self._rounds_up(name, stem_pool, options) else max(by_stride)
-
-    def _rounds_up(self, name: str, stem_pool: bool, options: dict[str, Any]) -> bool:
-        size = PROBE_SIZE + 1
-        with torch.device("meta"):
-            model = _create(name, stem_pool, {**options, "pretrained": False})
-            try:
-                shapes = _feature_shapes(model, size)
-            except RuntimeError:  # branches of the model that disagree about the size of an odd image
-                return False
-        return [shape[2] for shape in shapes] == [-(-size // stride) for stride in self.order]
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Features by stride.
@@ -106,7 +96,7 @@ class Backbone(nn.Module):
 
 def _create(name: str, stem_pool: bool, options: dict[str, Any]) -> Any:
     if not timm.is_model(name.split(".")[0]):
-        close = timm.list_models(f"*{name.split('_')[0][:8]}*")[:8]
+        close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f", for example {', '.join(close)}" if close else ""
         raise GraphposeError(f"backbone '{name}' is no timm model; use a name that timm.list_models() has{hint}")
     try:
@@ -136,9 +126,15 @@ def _remove_stem_pool(model: nn.Module) -> None:
                 return
 
 
-def _feature_shapes(model: Any, size: int) -> list[torch.Size]:
-    was_training = model.training
-    with torch.no_grad():
-        shapes = [feature.shape for feature in model.eval()(torch.empty(1, 3, size, size, device="meta"))]
-    model.train(was_training)
-    return shapes
+def _measure(name: str, stem_pool: bool, options: dict[str, Any]) -> tuple[list[tuple[int, int]], bool]:
+    """(stride, channels) of every level of the model, and whether sizes are rounded up; measured without computing."""
+    with torch.device("meta"), torch.no_grad():
+        model = _create(name, stem_pool, options).eval()
+        even = [tuple(level.shape) for level in model(torch.empty(1, 3, PROBE_SIZE, PROBE_SIZE))]
+        levels = [(PROBE_SIZE // shape[2], shape[1]) for shape in even]
+        size = PROBE_SIZE + 1
+        try:
+            odd = [level.shape[2] for level in model(torch.empty(1, 3, size, size))]
+        except RuntimeError:  # branches of the model disagree about the size of an odd image
+            return levels, False
+    return levels, odd == [math.ceil(size / stride) for stride, _ in levels]

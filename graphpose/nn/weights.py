@@ -7,6 +7,7 @@ features; the variant must be declared by the file or by the configuration.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from graphpose.errors import GraphposeError
+
+logger = logging.getLogger(__name__)
 
 
 def declared_variant(path: Path) -> Literal["v1", "v1.5"] | None:
@@ -40,20 +43,28 @@ def declared_variant(path: Path) -> Literal["v1", "v1.5"] | None:
     return None
 
 
-def resolve_variant(variant: str, path: Path | None) -> Literal["v1", "v1.5"]:
+def resolve_variant(variant: str, path: Path | None, matters: bool) -> Literal["v1", "v1.5"]:
     """The variant to build.
 
     Args:
         variant: "auto", "v1" or "v1.5".
         path: local weights file, or None.
+        matters: the model is a ResNet of bottleneck blocks.
 
     Returns:
-        What ``variant`` says, or for "auto" what the file declares, v1.5 where there is none or it is silent.
+        What ``variant`` says, or for "auto" what the file declares, v1.5 where there is none or it is silent. A silent
+        file is reported to the log when the variant could matter, since its weights cannot tell.
 
     Raises:
         GraphposeError: when the file declares another variant than the one asked for.
     """
     declared = declared_variant(path) if path is not None else None
+    if variant == "auto" and path is not None and declared is None and matters:
+        logger.warning(
+            "weights file '%s' does not say whether it is a ResNet v1 or v1.5; v1.5 is taken, set backbone_variant "
+            "where that is wrong",
+            path,
+        )
     if variant == "auto":
         return declared or "v1.5"
     if declared not in (None, variant):
@@ -70,7 +81,7 @@ def use_v1_strides(model: nn.Module, name: str) -> None:
     Raises:
         GraphposeError: when the model is no ResNet of bottleneck blocks.
     """
-    blocks: list[Any] = [block for block in model.modules() if _is_bottleneck(block)]
+    blocks = bottleneck_blocks(model)
     if not blocks:
         raise GraphposeError(
             f"backbone_variant 'v1' with backbone '{name}': only bottleneck ResNets have a v1; use v1.5 or auto"
@@ -79,11 +90,15 @@ def use_v1_strides(model: nn.Module, name: str) -> None:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
-def _is_bottleneck(block: Any) -> bool:
-    convs = [getattr(block, name, None) for name in ("conv1", "conv2", "conv3")]
-    if not all(isinstance(conv, nn.Conv2d) for conv in convs):
-        return False
-    return [conv.kernel_size for conv in convs] == [(1, 1), (3, 3), (1, 1)]  # type: ignore[union-attr]
+def bottleneck_blocks(model: nn.Module) -> list[Any]:
+    """The blocks of a ResNet that are 1×1, 3×3, 1×1 convolutions; empty for other models."""
+    blocks: list[Any] = []
+    for block in model.modules():
+        convs = [getattr(block, name, None) for name in ("conv1", "conv2", "conv3")]
+        kernels = [conv.kernel_size for conv in convs if isinstance(conv, nn.Conv2d)]
+        if kernels == [(1, 1), (3, 3), (1, 1)]:
+            blocks.append(block)
+    return blocks
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
