@@ -61,13 +61,13 @@ def _tuple(colour: np.ndarray) -> tuple[float, ...]:
 
 def _room(rng: np.random.Generator, size: int) -> np.ndarray:
     """Wall or sky above, floor below, both with a gradient."""
-    image = np.empty((size, size, 3), np.uint8)
+    column = np.empty((size, 1, 3), np.uint8)
     horizon = int(rng.uniform(0.35, 0.8) * size)
     for start, stop in ((0, horizon), (horizon, size)):
-        a = _muted(rng)
-        b = (a * rng.uniform(0.7, 1.2)).clip(0, 255)
-        ramp = np.linspace(0, 1, stop - start)[:, None]
-        image[start:stop] = (a * (1 - ramp) + b * ramp).astype(np.uint8)[:, None]
+        shade = _muted(rng)
+        ramp = np.linspace(1.0, rng.uniform(0.7, 1.2), stop - start)[:, None]
+        column[start:stop, 0] = (shade * ramp).clip(0, 255)
+    image = cv2.repeat(column, 1, size)
     if rng.random() < 0.4:  # planks, tiles or blinds
         step = int(rng.uniform(0.05, 0.14) * size)
         colour = _tuple(_muted(rng))
@@ -91,7 +91,7 @@ def _pattern(rng: np.random.Generator, size: int) -> np.ndarray:
     a = _muted(rng)
     b = (a + rng.uniform(-45, 45, 3)).clip(0, 255)
     image = np.empty((size, size, 3), np.uint8)
-    image[:] = a.astype(np.uint8)
+    cv2.rectangle(image, (0, 0), (size, size), _tuple(a), -1)
     step = max(4, int(rng.uniform(0.06, 0.22) * size))
     colour = _tuple(b)
     slant = int(rng.integers(-size // 3, size // 3 + 1))
@@ -106,9 +106,10 @@ def _pattern(rng: np.random.Generator, size: int) -> np.ndarray:
 def _clutter(image: np.ndarray, rng: np.random.Generator) -> None:
     """One box, blob, triangle or ring."""
     size = len(image)
-    x, y, w, h = (int(v) for v in rng.random(4) * (size, size, 0.32 * size, 0.32 * size) + (0, 0, 3, 3))
+    u = rng.random(5).tolist()
+    x, y, w, h = int(u[0] * size), int(u[1] * size), int(3 + 0.32 * u[2] * size), int(3 + 0.32 * u[3] * size)
     colour = _tuple(_muted(rng))
-    kind = int(rng.integers(5))
+    kind = int(5 * u[4])
     if kind <= 1:
         cv2.rectangle(image, (x, y), (x + w, y + h), colour, -1)
         if kind:
@@ -121,7 +122,7 @@ def _clutter(image: np.ndarray, rng: np.random.Generator) -> None:
         corners = (rng.random((3, 2)) * (w, h) * 1.5 + (x, y)).astype(np.int32)
         cv2.fillConvexPoly(image, corners, colour, cv2.LINE_AA)
     else:
-        cv2.circle(image, (x, y), w // 2 + 2, colour, max(1, size // 60), cv2.LINE_AA)
+        cv2.circle(image, (x, y), w // 2 + 2, colour, max(1, size // 60))
 
 
 def _stick(image: np.ndarray, rng: np.random.Generator) -> None:

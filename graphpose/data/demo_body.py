@@ -234,7 +234,7 @@ def pose_body(
     neck = down * -p.torso
     skull = neck - 0.052 * down - 0.068 * p.head * head[:, 1] - 0.012 * head[:, 2]
     # The shoulder blade lifts the joint with a raised arm.
-    lift = 0.025 / 115.0 * (np.maximum(flex, abduct) - 60.0).clip(0.0)
+    lift = 0.025 / 115.0 * np.maximum(np.maximum(flex, abduct) - 60.0, 0.0)
     keypoints = np.empty((17, 3))
     keypoints[:5] = skull + (_FACE * p.head) @ head.T
     keypoints[5:7] = neck + left * (_SIGN * p.shoulder)[:, None] - down * lift[:, None]

@@ -119,13 +119,13 @@ class FigureBuilder:
 
     def build(self) -> Figure:
         body = self.body
-        frames = np.array([point[0] for point in self.points])
-        local = np.array([point[1:] for point in self.points])
-        rotations = np.stack([np.eye(3), body.pelvis, body.chest, body.head])
-        origins = np.stack([np.zeros(3), np.zeros(3), body.neck, body.skull])
-        centres = origins[frames] + np.matmul(rotations[frames], local[:, :, None])[:, :, 0]
+        points = np.array(self.points)
+        frames = points[:, 0].astype(np.intp)
+        rotations = np.array((_UNTURNED, body.pelvis, body.chest, body.head))
+        origins = np.array((_ORIGIN, _ORIGIN, body.neck, body.skull))
+        centres = origins[frames] + np.matmul(rotations[frames], points[:, 1:, None])[:, :, 0]
         layers: list[list[int]] = []
-        for hull in sorted(range(len(self.depths)), key=lambda hull: -self.depths[hull]):
+        for hull in sorted(range(len(self.depths)), key=self.depths.__getitem__, reverse=True):
             if layers and self._joins(layers[-1][-1], hull):
                 layers[-1].append(hull)
             else:
@@ -144,16 +144,20 @@ class FigureBuilder:
 
     def _joins(self, a: int, b: int) -> bool:
         """Whether two hulls are the segments of one arm or leg, of one colour."""
-        limbs = {self.parts[a], self.parts[b]}
-        return self.colours[a] == self.colours[b] and not self.flat[a] and limbs in _LIMBS
+        return self.colours[a] == self.colours[b] and (self.parts[a], self.parts[b]) in _LIMBS and not self.flat[a]
 
 
-_LIMBS = (
-    {Part.LEFT_UPPER_ARM, Part.LEFT_FOREARM},
-    {Part.RIGHT_UPPER_ARM, Part.RIGHT_FOREARM},
-    {Part.LEFT_THIGH, Part.LEFT_SHIN},
-    {Part.RIGHT_THIGH, Part.RIGHT_SHIN},
-)
+_UNTURNED, _ORIGIN = np.eye(3), np.zeros(3)
+_LIMBS = {
+    pair
+    for a, b in (
+        (Part.LEFT_UPPER_ARM, Part.LEFT_FOREARM),
+        (Part.RIGHT_UPPER_ARM, Part.RIGHT_FOREARM),
+        (Part.LEFT_THIGH, Part.LEFT_SHIN),
+        (Part.RIGHT_THIGH, Part.RIGHT_SHIN),
+    )
+    for pair in ((a, b), (b, a))
+}
 
 
 def facing(body: Body) -> np.ndarray:
