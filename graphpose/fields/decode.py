@@ -23,6 +23,7 @@ from graphpose.fields.growth import grow
 from graphpose.fields.limbs import Votes, count_votes
 from graphpose.fields.peaks import Peaks, find_peaks
 from graphpose.fields.pose import Poses
+from graphpose.fields.splitting import split_peaks
 from graphpose.fields.spec import PAF, PIF, FieldSpec
 
 
@@ -35,8 +36,8 @@ class DecoderConfig:
             rarely reaches it, most cells of a true patch do.
         limb_threshold: lowest confidence of a PAF cell (probability).
         peak_threshold: lowest confidence of a keypoint: the share of its patch's cells that agree, weighted by their
-            confidence. 0.05 is less than one full cell of sixteen, so that a keypoint crowded by others can still be
-            found by a limb.
+            confidence. 0.1 asks for two of sixteen cells: one alone is noise, while a keypoint crowded by others is still
+            found.
         radius: how far cells of one keypoint may point apart, in units of the keypoint's scale σ_k·sqrt(area).
         radius_min: the same in cells, for persons whose scale is smaller than a network's precision.
         limb_radius: how far a limb's end may miss a keypoint, in units of the keypoint's scale.
@@ -44,6 +45,8 @@ class DecoderConfig:
         limb_slack: the same as a share of the distance from the PAF cell to the end: errors grow with distance.
         min_limb_weight: lowest sum of votes of a limb, in confident cells.
         full_limb_weight: sum of votes from which on a limb is certain; the shortest limb has about so many cells.
+        min_split_weight: sum of votes of a limb, in confident cells, that is a reason to split a keypoint.
+        min_split_share: share of a keypoint's votes that each of two limbs to different partners needs to split it.
         min_bridge_share: share of a keypoint's votes that a limb needs to put a new keypoint on one that is taken.
         use_spread: weigh places by the spread channel; only where it was trained (laplace loss).
         min_score: lowest instance score of a pose that is returned (0 … 1).
@@ -53,14 +56,16 @@ class DecoderConfig:
 
     keypoint_threshold: float = 0.3
     limb_threshold: float = 0.3
-    peak_threshold: float = 0.05
-    radius: float = 1.0
+    peak_threshold: float = 0.1
+    radius: float = 1.25
     radius_min: float = 0.3
     limb_radius: float = 2.0
     limb_radius_min: float = 0.5
     limb_slack: float = 0.1
     min_limb_weight: float = 0.5
     full_limb_weight: float = 6.0
+    min_split_weight: float = 1.5
+    min_split_share: float = 0.15
     min_bridge_share: float = 0.5
     use_spread: bool = False
     min_score: float = 0.05
@@ -130,8 +135,11 @@ class Decoder:
                 config.limb_threshold, config.limb_radius, config.limb_radius_min, config.limb_slack,
             )
         )  # fmt: skip
+        kind, x, y, confidence, scale, first, second, share = split_peaks(
+            *peaks, *votes, config.min_split_weight, config.min_split_share
+        )
         keypoints, scales = grow(
-            *peaks, self._limbs, self._sigmas, *votes,
+            kind, x, y, confidence, scale, self._sigmas, votes.limb, first, second, votes.weight, share, votes.places,
             config.full_limb_weight, config.min_limb_weight, config.min_bridge_share,
         )  # fmt: skip
         return self._finish(keypoints, scales, image_size or (h * self.spec.stride, w * self.spec.stride))

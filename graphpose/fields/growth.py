@@ -14,14 +14,14 @@ BRIDGED = -2  # the keypoint was put where limbs point, not where a peak is
 
 @njit(cache=True, nogil=True)
 def grow(  # type: ignore[no-untyped-def]
-    starts, x, y, confidence, scale, limbs, sigmas, limb, first, second, weight, share, places,
+    kind, x, y, confidence, scale, sigmas, limb, first, second, weight, share, places,
     full, min_weight, min_bridge_share,
 ):  # fmt: skip
     """Poses of one image.
 
     Args:
-        starts, x, y, confidence, scale: arrays of Peaks.
-        limbs: (M, 2) int64 keypoint types.
+        kind: (P,) int64 keypoint types.
+        x, y, confidence, scale: (P,) float32 peaks.
         sigmas: (K,) float64.
         limb … places: arrays of Votes.
         full: weight from which on more votes do not make a limb more certain.
@@ -33,12 +33,7 @@ def grow(  # type: ignore[no-untyped-def]
         keypoints (N, K, 3) float32: x, y in cells and confidence; scales (N, K) float32 in cells; a keypoint that was
         not found is 0 throughout. Every peak is in exactly one pose; no pose has two keypoints of a type.
     """
-    K = len(starts) - 1
-    P = len(x)
-    E = len(limb)
-    kind = np.empty(P, np.int64)
-    for k in range(K):
-        kind[starts[k] : starts[k + 1]] = k
+    K, P, E = len(sigmas), len(x), len(limb)
     score = np.empty(E, np.float32)
     for e in range(E):
         score[e] = -min(weight[e] / full, 1.0) * share[e, 0] * share[e, 1]

@@ -13,6 +13,11 @@ from numba import njit
 # Support is sorted into this many equal steps: enough to start every peak near its best candidate.
 _STEPS = 512
 
+# A peak with less than this share of the cells of another one within so many times its reach is that peak's fringe:
+# two keypoints that share a neighbourhood divide its cells about evenly.
+STRAGGLER_SHARE = 0.2
+STRAGGLER_REACH = 2.0
+
 
 class Peaks(NamedTuple):
     """Keypoints found in one image, ordered by type, then by x.
@@ -88,11 +93,12 @@ def find_peaks(  # type: ignore[no-untyped-def]
                 sums[nearest, 4] += confidence[i] * scale[i]
             sums[nearest, 5] += confidence[i]
         out_starts[k] = total
+        _drop_stragglers(bx[:n], by[:n], bs[:n], sums[:n], radius, radius_min)
         for p in range(n):
             # Cells of the 4 × 4 patch that lie inside the image.
             fx, fy = int(np.floor(bx[p])), int(np.floor(by[p]))
             cells = (min(fx + 2, w - 1) - max(fx - 1, 0) + 1) * (min(fy + 2, h - 1) - max(fy - 1, 0) + 1)
-            c = sums[p, 5] / max(cells, 4)
+            c = sums[p, 5] / max(cells, 4)  # 0 for stragglers
             if c < threshold:
                 continue
             px[total] = bx[p] + sums[p, 1] / sums[p, 0]
@@ -105,6 +111,19 @@ def find_peaks(  # type: ignore[no-untyped-def]
             field[out_starts[k] : total] = field[rank]
     out_starts[K] = total
     return out_starts, px[:total], py[:total], pc[:total], ps[:total]
+
+
+@njit(cache=True, nogil=True)
+def _drop_stragglers(x, y, scale, sums, radius, radius_min):  # type: ignore[no-untyped-def]
+    """Takes their cells from the peaks that are a few stray cells of a much stronger one nearby."""
+    for p in range(len(x)):
+        for q in range(len(x)):
+            if sums[p, 5] < STRAGGLER_SHARE * sums[q, 5]:
+                reach = STRAGGLER_REACH * max(radius_min, radius * min(scale[p], scale[q]))
+                dx, dy = x[p] - x[q], y[p] - y[q]
+                if dx * dx + dy * dy < reach * reach:
+                    sums[p, 5] = 0
+                    break
 
 
 @njit(cache=True, nogil=True)
