@@ -30,10 +30,12 @@ class CocoRecords:
         image_ids: (I,) int64.
         file_names: I names.
         sizes: (I, 2) int32 height, width; 0 where the file does not say.
-        crowd_index: (I,) float32 share of crowding in [0, 1] (CrowdPose), NaN where the file does not say.
+        crowd_index: (I,) float64 CrowdIndex, not negative; NaN where the file does not say.
         first: (I + 1,) int64; annotations of image i are rows first[i] … first[i + 1] − 1.
         ids: (A,) int64 annotation ids.
         keypoints: (A, K, 3) float32 x, y, visibility; 0, 0, 0 where not labelled.
+        num_keypoints: (A,) int64 as the file states it, for evaluation leaves out persons with 0. CrowdPose does not
+            count head and neck; where the file is silent it is the number of labelled keypoints.
         bbox: (A, 4) float64 x, y, width, height.
         area: (A,) float64.
         iscrowd: (A,) bool.
@@ -50,6 +52,7 @@ class CocoRecords:
     first: np.ndarray
     ids: np.ndarray
     keypoints: np.ndarray
+    num_keypoints: np.ndarray
     bbox: np.ndarray
     area: np.ndarray
     iscrowd: np.ndarray
@@ -78,6 +81,7 @@ class CocoRecords:
             first=np.concatenate([[0], np.cumsum(counts)]),
             ids=self.ids[rows],
             keypoints=self.keypoints[rows],
+            num_keypoints=self.num_keypoints[rows],
             bbox=self.bbox[rows],
             area=self.area[rows],
             iscrowd=self.iscrowd[rows],
@@ -88,7 +92,7 @@ class CocoRecords:
         """COCO-format dict (images, annotations, categories) with everything that keypoint evaluation reads."""
         sizes = self.sizes.tolist()
         image_ids = self.image_ids.tolist()
-        counts = (self.keypoints[:, :, 2] > 0).sum(axis=1).tolist()
+        counts = self.num_keypoints.tolist()
         keypoints = self.keypoints.reshape(len(self.ids), 3 * self.skeleton.num_keypoints).astype(np.float64).tolist()
         image_of = np.repeat(self.image_ids, np.diff(self.first)).tolist()
         columns = (self.ids.tolist(), image_of, self.bbox.tolist(), self.area.tolist(), self.iscrowd.tolist())
@@ -96,7 +100,10 @@ class CocoRecords:
             "info": {"description": self.path.name},
             "images": [
                 {"id": image_id, "file_name": name, "height": height, "width": width}
-                for image_id, name, (height, width) in zip(image_ids, self.file_names, sizes, strict=True)
+                | ({"crowdIndex": crowd_index} if crowd_index == crowd_index else {})  # NaN differs from itself
+                for image_id, name, (height, width), crowd_index in zip(
+                    image_ids, self.file_names, sizes, self.crowd_index.tolist(), strict=True
+                )
             ],
             "annotations": [
                 {
@@ -216,10 +223,11 @@ def _group(path: Path, content: Mapping[str, Any], annotations: Annotations) -> 
         image_ids=image_ids,
         file_names=file_names,
         sizes=sizes,
-        crowd_index=np.array([crowd_index.get(image_id, np.nan) for image_id in image_ids.tolist()], np.float32),
+        crowd_index=np.array([crowd_index.get(image_id, np.nan) for image_id in image_ids.tolist()], np.float64),
         first=np.searchsorted(image_index[order], np.arange(len(images) + 1)),
         ids=annotations.ids,
         keypoints=keypoints,
+        num_keypoints=_num_keypoints(path, content, annotations),
         bbox=annotations.bbox,
         area=annotations.area,
         iscrowd=annotations.iscrowd,
@@ -268,6 +276,20 @@ def _check_extents(path: Path, annotations: Annotations) -> None:
             f"{path}: annotation {annotations.ids[bad][0]} has area {annotations.area[bad][0]:g}; a labelled person "
             f"needs a positive one"
         )
+
+
+def _num_keypoints(path: Path, content: Mapping[str, Any], annotations: Annotations) -> np.ndarray:
+    """(A,) the file's own counts, or those of the labelled keypoints."""
+    stated = {a.get("id"): a["num_keypoints"] for a in content.get("annotations") or () if "num_keypoints" in a}
+    labelled = (annotations.keypoints[:, :, 2] > 0).sum(axis=1).tolist()
+    counts = [stated.get(i, count) for i, count in zip(annotations.ids.tolist(), labelled, strict=True)]
+    for annotation_id, count in zip(annotations.ids.tolist(), counts, strict=True):
+        if type(count) is not int:
+            raise GraphposeError(
+                f"{path}: annotation {annotation_id} has num_keypoints {count!r}; the number of its labelled "
+                f"keypoints is needed"
+            )
+    return np.array(counts, np.int64)
 
 
 def _category_id(content: Mapping[str, Any], skeleton: Skeleton) -> int:

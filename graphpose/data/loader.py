@@ -181,12 +181,14 @@ def collate(items: Sequence[Warped]) -> Batch:
     width = max((s.image.shape[1] for s in samples), default=0)
     P = max((len(s.persons) for s in samples), default=0)
     K = samples[0].persons.keypoints.shape[1] if samples else 0
-    images = torch.zeros(len(items), 3, height, width)
+    images = torch.empty(len(items), 3, height, width)
     keypoints = torch.zeros(len(items), P, K, 3)
     scales = torch.zeros(len(items), P)
-    ignore = torch.ones(len(items), height, width, dtype=torch.bool)
+    ignore = torch.empty(len(items), height, width, dtype=torch.bool)
     for i, sample in enumerate(samples):
         h, w = sample.image.shape[:2]
+        images[i, :, h:], images[i, :, :h, w:] = 0, 0
+        ignore[i, h:], ignore[i, :h, w:] = True, True
         normalise(sample.image, out=images[i, :, :h, :w])
         ignore[i, :h, :w] = torch.from_numpy(sample.ignore)
         keypoints[i, : len(sample.persons)] = torch.from_numpy(sample.persons.keypoints)
@@ -217,7 +219,8 @@ def normalise(image: np.ndarray, out: torch.Tensor | None = None) -> torch.Tenso
     if out is None:
         out = torch.empty(3, *image.shape[:2])
     for channel, plane in enumerate(cv2.split(image)):
-        # Copying converts; the scaling then works in place on a plane that is still in the cache.
-        factor = 1 / (255 * IMAGENET_STD[channel])
-        out[channel].copy_(torch.from_numpy(plane)).mul_(factor).sub_(IMAGENET_MEAN[channel] / IMAGENET_STD[channel])
+        # One plane at a time stays in the cache, and NumPy converts while it multiplies.
+        target = out[channel].numpy()
+        np.multiply(plane, np.float32(1 / (255 * IMAGENET_STD[channel])), out=target)
+        np.subtract(target, np.float32(IMAGENET_MEAN[channel] / IMAGENET_STD[channel]), out=target)
     return out

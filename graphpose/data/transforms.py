@@ -103,14 +103,14 @@ class TrainTransform:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Warped:
         """A random square view of ``sample``; the same ``rng`` state gives the same bytes."""
-        config = self.config
-        mirrored = bool(rng.random() < config.flip)
-        matrix = self._draw_matrix(sample, mirrored, rng)
-        warped = warp_sample(sample, matrix, (self.size, self.size), flip=self.flip if mirrored else None)
-        warped.sample.image = jitter_colours(warped.sample.image, config.colour, config.degrade, rng)
-        return warped
+        matrix, flip = self.draw_view(sample, rng)
+        warped = warp_sample(sample, matrix, (self.size, self.size), flip)
+        image = jitter_colours(warped.sample.image, self.config.colour, self.config.degrade, rng)
+        return dataclasses.replace(warped, sample=dataclasses.replace(warped.sample, image=image))
 
-    def _draw_matrix(self, sample: Sample, mirrored: bool, rng: np.random.Generator) -> np.ndarray:
+    def draw_view(self, sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+        """The affine map of a random view, and where it mirrors, the permutation of the keypoints."""
+        mirrored = bool(rng.random() < self.config.flip)
         height, width = sample.image.shape[:2]
         low, high = self.config.scale
         scale = math.exp(rng.uniform(math.log(low), math.log(high)))
@@ -126,7 +126,7 @@ class TrainTransform:
         outside = rng.uniform(np.minimum(slack, 0), 0)  # a smaller image lies anywhere inside the crop
         start = np.where(slack >= 0, np.clip(start, 0, np.maximum(slack, 0)), outside)
         view_centre = (start + self.size / 2) / scale - 0.5  # original pixels
-        return view_matrix(view_centre, scale, angle, mirrored, self.size)
+        return view_matrix(view_centre, scale, angle, mirrored, self.size), self.flip if mirrored else None
 
     def _draw_focus(self, sample: Sample, rng: np.random.Generator) -> np.ndarray:
         persons = sample.persons
