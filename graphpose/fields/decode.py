@@ -12,19 +12,19 @@ from __future__ import annotations
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
 import numpy as np
 from torch import Tensor
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.candidates import Candidates, find_candidates
 from graphpose.fields.growth import grow
+from graphpose.fields.joining import join_fragments
 from graphpose.fields.limbs import Votes, count_votes
 from graphpose.fields.peaks import Peaks, find_peaks
 from graphpose.fields.pose import Poses
-from graphpose.fields.splitting import split_peaks
 from graphpose.fields.spec import PAF, PIF, FieldSpec
+from graphpose.fields.splitting import split_peaks
+from graphpose.statistics import PoseStatistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,10 @@ class DecoderConfig:
         min_split_share: share of a keypoint's votes that each of two limbs to different partners needs to split it.
         min_bridge_share: share of a keypoint's votes that a limb needs to put a new keypoint on one that is taken.
         use_spread: weigh places by the spread channel; only where it was trained (laplace loss).
+        join_scale_spread: standard deviation of the logarithm of the ratio of the scales that two fragments of one
+            person read from the fields.
+        join_alone: log-likelihood (per scale², see joining) from which on a partner is likelier than none.
+        min_join_probability: lowest probability that two fragments are one person, seen from either.
         min_score: lowest instance score of a pose that is returned (0 … 1).
         max_peaks: keypoints of one type in one image, at most; bounds time on fields that are noise.
         max_poses: poses of one image, at most; the best stay.
@@ -68,6 +72,9 @@ class DecoderConfig:
     min_split_share: float = 0.15
     min_bridge_share: float = 0.5
     use_spread: bool = False
+    join_scale_spread: float = 0.15
+    join_alone: float = -5.0
+    min_join_probability: float = 0.5
     min_score: float = 0.05
     max_peaks: int = 256
     max_poses: int = 256
@@ -83,7 +90,7 @@ class Decoder:
             person; None leaves fragments apart.
     """
 
-    def __init__(self, spec: FieldSpec, config: DecoderConfig | None = None, statistics: Any = None) -> None:
+    def __init__(self, spec: FieldSpec, config: DecoderConfig | None = None, statistics: PoseStatistics | None = None) -> None:
         self.spec = spec
         self.config = config if config is not None else DecoderConfig()
         self.statistics = statistics
@@ -142,7 +149,7 @@ class Decoder:
             kind, x, y, confidence, scale, self._sigmas, votes.limb, first, second, votes.weight, share, votes.places,
             config.full_limb_weight, config.min_limb_weight, config.min_bridge_share,
         )  # fmt: skip
-        return self._finish(keypoints, scales, image_size or (h * self.spec.stride, w * self.spec.stride))
+        return self._poses(keypoints, scales, image_size or (h * self.spec.stride, w * self.spec.stride))
 
     def decode_batch(self, pif: Tensor, paf: Tensor, workers: int | None = None) -> list[Poses]:
         """Poses of B images at once; see :meth:`__call__`.
@@ -161,17 +168,33 @@ class Decoder:
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(self, pifs, pafs))
 
-    def _finish(self, keypoints: np.ndarray, scales: np.ndarray, image_size: tuple[int, int]) -> Poses:
-        """Scores, order, limits, pixels."""
+    def _best(self, keypoints: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The poses that score high enough, best first, and their scores."""
         scores = instance_scores(keypoints[:, :, 2])
-        order = np.argsort(-scores, kind="stable")
-        order = order[scores[order] >= self.config.min_score][: self.config.max_poses]
-        keypoints, scales, scores = keypoints[order], scales[order] * np.float32(self.spec.stride), scores[order]
-        found = keypoints[:, :, 2] > 0
+        order = np.argsort(-scores, kind="stable")[: self.config.max_poses]
+        order = order[scores[order] >= self.config.min_score]
+        return keypoints[order], scales[order], scores[order]
+
+    def _poses(self, keypoints: np.ndarray, scales: np.ndarray, image_size: tuple[int, int]) -> Poses:
+        """Joins, orders, and turns cells into pixels."""
+        keypoints, scales, scores = self._best(keypoints, scales)
+        if self.statistics is not None and len(keypoints) > 1:
+            joined, joined_scales = join_fragments(
+                keypoints,
+                scales,
+                self._sigmas,
+                self.statistics.offset_mean,
+                self.statistics.offset_std,
+                scale_spread=self.config.join_scale_spread,
+                alone=self.config.join_alone,
+                min_probability=self.config.min_join_probability,
+            )
+            if len(joined) < len(keypoints):
+                keypoints, scales, scores = self._best(joined, joined_scales)
         height, width = image_size
-        keypoints[:, :, 0] = np.where(found, np.clip(keypoints[:, :, 0] * self.spec.stride, 0, width - 1), 0)
-        keypoints[:, :, 1] = np.where(found, np.clip(keypoints[:, :, 1] * self.spec.stride, 0, height - 1), 0)
-        return Poses(keypoints, scores, scales)
+        stride = np.float32(self.spec.stride)
+        keypoints[:, :, :2] = np.clip(keypoints[:, :, :2] * stride, 0, np.array([width - 1, height - 1], np.float32))
+        return Poses(keypoints, scores, scales * stride)
 
 
 def instance_scores(confidences: np.ndarray) -> np.ndarray:
