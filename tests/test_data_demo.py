@@ -471,6 +471,7 @@ def test_a_negative_index_counts_from_the_end_and_beyond_is_an_index_error():
         ({"length": 5, "max_persons": 0}, "max_persons is 0"),
         ({"length": 5, "max_persons": 16}, "max_persons is 16"),
         ({"length": 5, "seed": -1}, "seed is -1"),
+        ({"length": 5, "seed": 2**32}, "seed is 4294967296"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(arguments: dict, message: str):

@@ -18,7 +18,7 @@ class DemoDataset:
 
     Args:
         length: number of scenes, at least 1.
-        seed: stream of scenes; different seeds share no scene.
+        seed: stream of scenes, 0 to 2**32 - 1; different seeds share no scene.
         size: pixels on a side, 64 to 1024.
         max_persons: most persons in a scene, 1 to 15.
 
@@ -35,8 +35,8 @@ class DemoDataset:
             raise GraphposeError(f"demo data set: size is {size}; it must be 64 to 1024 pixels")
         if not 1 <= max_persons <= MAX_PERSONS:
             raise GraphposeError(f"demo data set: max_persons is {max_persons}; it must be 1 to {MAX_PERSONS}")
-        if seed < 0:
-            raise GraphposeError(f"demo data set: seed is {seed}; it must not be negative")
+        if not 0 <= seed < 2**32:  # one word of SeedSequence's entropy: a longer one would run into the index
+            raise GraphposeError(f"demo data set: seed is {seed}; it must be 0 to 2**32 - 1")
         self.length = length
         self.seed = seed
         self.size = size
