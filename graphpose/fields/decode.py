@@ -72,8 +72,8 @@ class DecoderConfig:
     min_split_share: float = 0.15
     min_bridge_share: float = 0.5
     use_spread: bool = False
-    join_scale_spread: float = 0.15
-    join_alone: float = -5.0
+    join_scale_spread: float = 0.25
+    join_alone: float = -6.0
     min_join_probability: float = 0.5
     min_score: float = 0.05
     max_peaks: int = 256
@@ -90,7 +90,9 @@ class Decoder:
             person; None leaves fragments apart.
     """
 
-    def __init__(self, spec: FieldSpec, config: DecoderConfig | None = None, statistics: PoseStatistics | None = None) -> None:
+    def __init__(
+        self, spec: FieldSpec, config: DecoderConfig | None = None, statistics: PoseStatistics | None = None
+    ) -> None:
         self.spec = spec
         self.config = config if config is not None else DecoderConfig()
         self.statistics = statistics
