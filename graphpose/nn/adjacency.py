@@ -65,7 +65,9 @@ class KeypointGraph(nn.Module):
         self.matrix: Tensor
         self.pool: Tensor | None
         self.register_buffer("matrix", matrix.float().clone())
-        self.register_buffer("pool", torch.empty(config.graph_pool, K, K) if config.graph_pool else None)
+        self.register_buffer(
+            "pool", torch.empty(config.graph_pool, K, K, device=matrix.device) if config.graph_pool else None
+        )
         self.state = torch.Generator().manual_seed(seed).get_state()  # no buffer: it stays on the CPU
         self.seed(seed)
 

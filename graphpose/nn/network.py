@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from graphpose.errors import GraphposeError
@@ -189,6 +190,11 @@ def build_adjacency(config: PoseNetworkConfig) -> Tensor:
     Raises:
         GraphposeError: no statistics for the skeleton, or statistics of another one.
     """
+    with torch.device("cpu"):  # values are needed also where a network is built on the meta device to be counted
+        return _build_adjacency(config)
+
+
+def _build_adjacency(config: PoseNetworkConfig) -> Tensor:
     statistics = None
     if config.adjacency in ("soft", "dynamic"):
         try:

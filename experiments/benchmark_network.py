@@ -1,0 +1,209 @@
+"""What the graph network costs beside the same network without it.
+
+    python experiments/benchmark.py network
+    python experiments/benchmark.py network --size 641 --train-size 385 --batch 8 --rounds 20
+
+prints one JSON object. Networks take turns within each round and ratios are medians over rounds, since machines drift.
+Where there is a GPU, throughput in bfloat16 with channels_last and torch.compile stands beside the bound that the
+device's own matrix multiplication sets.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from graphpose.errors import GraphposeError
+from graphpose.nn.losses import PoseLoss
+from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+
+# Heads by the name they get in the output; the first is what the others are compared with.
+HEADS: dict[str, dict[str, Any]] = {
+    "baseline": {"adjacency": "none"},
+    "one_head": {"strides": (16,)},
+    "three_heads": {"strides": (16, 8, 4)},
+}
+PAPER_SIZE = 641  # pixels, long edge in evaluation
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Adds ``network``."""
+    text = "time, memory and training step of the graph network against the baseline"
+    parser = subparsers.add_parser("network", help=text, description=text)
+    parser.add_argument("--backbone", default="resnet50", help="timm name (default: %(default)s)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--size", type=int, help="image side in pixels for inference (default: 641, on a CPU 321)")
+    parser.add_argument("--train-size", type=int, help="likewise for training (default: 385, on a CPU 193)")
+    parser.add_argument("--batch", type=int, help="images per training step (default: 8, on a CPU 2)")
+    parser.add_argument("--memory-size", type=int, default=PAPER_SIZE, help="for peak memory (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="repetitions (default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.set_defaults(run=run)
+
+
+def run(options: Any) -> dict[str, Any]:
+    """Measure; returns plain values for one JSON object."""
+    device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise GraphposeError("device 'cuda': this machine has no usable GPU; use --device cpu")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    cuda = device.type == "cuda"
+    size = options.size or (PAPER_SIZE if cuda else 321)
+    train_size, batch = options.train_size or (385 if cuda else 193), options.batch or (8 if cuda else 2)
+    networks = {
+        name: PoseNetwork(PoseNetworkConfig(backbone=options.backbone, **settings)).to(device).eval()
+        for name, settings in HEADS.items()
+    }
+    folded = {name: network.fold() for name, network in networks.items()}
+    images = torch.randn(1, 3, size, size, device=device)
+    with torch.inference_mode():
+        inference = _take_turns({name: _call(net, images) for name, net in folded.items()}, options.rounds, device)
+        unfolded = _take_turns({name: _call(net, images) for name, net in networks.items()}, options.rounds, device)
+    training = _take_turns(
+        {name: _training_step(network, train_size, batch) for name, network in networks.items()}, options.rounds, device
+    )
+    peaks = {name: peak_mib(network, options.memory_size, device) for name, network in folded.items()}
+    result = {
+        "device": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "backbone": options.backbone,
+        "size": size,
+        "train_size": train_size,
+        "train_batch": batch,
+        "memory_size": options.memory_size,
+        "rounds": options.rounds,
+        "networks": {
+            name: {
+                "gmac_at_641": round(gmac(folded[name]), 2),
+                "seconds": inference[name][0],
+                "seconds_ratio": inference[name][1],
+                "seconds_ratio_before_folding": unfolded[name][1],
+                "peak_mib": round(peaks[name], 1),
+                "peak_ratio": round(peaks[name] / peaks["baseline"], 4),
+                "training_seconds": training[name][0],
+                "training_ratio": training[name][1],
+            }
+            for name in networks
+        },
+    }
+    if cuda:
+        result["throughput"] = throughput(folded, size, device, options.rounds)
+    return result
+
+
+def _call(network: Callable[[Tensor], object], images: Tensor) -> Callable[[], object]:
+    return lambda: network(images)
+
+
+def _training_step(network: PoseNetwork, size: int, batch: int) -> Callable[[], object]:
+    device = next(network.parameters()).device
+    network = copy.deepcopy(network).train()
+    optimizer = torch.optim.SGD(network.parameters(), 1e-4, momentum=0.95)
+    loss, spec = PoseLoss(), network.spec
+    images = torch.randn(batch, 3, size, size, device=device)
+    pif = torch.rand(batch, spec.skeleton.num_keypoints, 5, *spec.size(size, size), device=device)
+    paf = torch.rand(batch, spec.skeleton.num_limbs, 7, *spec.size(size, size), device=device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss(network(images), pif, paf)["total"].backward()
+        optimizer.step()
+
+    return step
+
+
+def _take_turns(
+    calls: dict[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, tuple[float, float]]:
+    """(median seconds, median over rounds of the ratio to the first call of the same round), after one warm-up each."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(rounds + 1):
+        for name, call in calls.items():
+            _synchronize(device)
+            started = time.perf_counter()
+            call()
+            _synchronize(device)
+            if round_:
+                seconds[name].append(time.perf_counter() - started)
+    first = next(iter(calls))
+    return {
+        name: (
+            round(statistics.median(values), 5),
+            round(statistics.median(a / b for a, b in zip(values, seconds[first], strict=True)), 4),
+        )
+        for name, values in seconds.items()
+    }
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def peak_mib(network: nn.Module, size: int, device: torch.device) -> float:
+    """Peak MiB of weights and tensors in one forward pass of one image.
+
+    On a CPU tensors are counted from the allocator's events, which neither noise nor the allocator's caches change.
+    """
+    images = torch.zeros(1, 3, size, size, device=device)
+    weights = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+    if device.type == "cuda":
+        network(images)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        network(images)
+        return (weights + torch.cuda.max_memory_allocated(device) - before) / 2**20
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        network(images)
+    assert profiler.profiler is not None
+    assert profiler.profiler.kineto_results is not None
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return (weights + peak) / 2**20
+
+
+@torch.inference_mode()
+def gmac(network: nn.Module, size: int = PAPER_SIZE) -> float:
+    """Billions of multiply-adds per image, counted without computing."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        copy.deepcopy(network).to("meta")(torch.empty(1, 3, size, size, device="meta"))
+    return counter.get_total_flops() / 2e9
+
+
+def throughput(networks: dict[str, PoseNetwork], size: int, device: torch.device, rounds: int) -> dict[str, Any]:
+    """Images per second in bfloat16, channels_last and compiled, beside the bound of the device's own matmul."""
+    batch = 16
+    images = torch.randn(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
+    calls = {}
+    for name, network in networks.items():
+        fast: Any = copy.deepcopy(network)
+        calls[name] = _call(torch.compile(fast.to(memory_format=torch.channels_last)), images)
+    a = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
+        seconds = _take_turns(calls, rounds, device)
+        matmul = _take_turns({"matmul": lambda: a @ a}, rounds, device)["matmul"][0]
+    tflops = 2 * 8192**3 / matmul / 1e12
+    return {
+        "batch": batch,
+        "matmul_tflops": round(tflops, 1),
+        "images_per_second": {name: round(batch / value, 1) for name, (value, _) in seconds.items()},
+        "bound_images_per_second": {
+            name: round(tflops * 1e3 / 2 / gmac(net, size), 1) for name, net in networks.items()
+        },
+        "ratio": {name: ratio for name, (_, ratio) in seconds.items()},
+    }
