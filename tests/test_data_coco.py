@@ -199,6 +199,7 @@ def change_keypoint(position: int, value: Any) -> dict[str, Any]:
         ([person(42, area=0)], "annotation 42 has area 0"),
         ([person(42, bbox=[1, 2, 3])], "annotation 42 has 3 numbers in 'bbox'"),
         ([person(42, bbox=[1, 2, 3, float("nan")])], "annotation 42 has no bbox"),
+        ([person(42, num_keypoints="many")], "annotation 42 has num_keypoints 'many'"),
         ([7], "must be a list of objects"),
     ],
 )

@@ -213,8 +213,10 @@ def _group(path: Path, content: Mapping[str, Any], annotations: Annotations) -> 
     _check_extents(path, annotations)
     keypoints = annotations.keypoints.astype(np.float32)
     keypoints[keypoints[:, :, 2] == 0] = 0
+    ids = annotations.ids.tolist()
     no_target = dict.fromkeys(annotations.ids[~annotations.labelled].tolist())
-    segments = {a["id"]: a.get("segmentation") for a in content.get("annotations") or () if a.get("id") in no_target}
+    records = content.get("annotations") or ()
+    segments = {a["id"]: a.get("segmentation") for a in records if a["id"] in no_target} if no_target else {}
     crowd_index = annotations.crowd_index
     return CocoRecords(
         path=path,
@@ -231,11 +233,7 @@ def _group(path: Path, content: Mapping[str, Any], annotations: Annotations) -> 
         bbox=annotations.bbox,
         area=annotations.area,
         iscrowd=annotations.iscrowd,
-        regions={
-            row: segments[annotation_id]
-            for row, annotation_id in enumerate(annotations.ids.tolist())
-            if annotation_id in no_target
-        },
+        regions={row: segments[ids[row]] for row in np.flatnonzero(~annotations.labelled).tolist()},
     )
 
 
@@ -283,12 +281,12 @@ def _num_keypoints(path: Path, content: Mapping[str, Any], annotations: Annotati
     stated = {a.get("id"): a["num_keypoints"] for a in content.get("annotations") or () if "num_keypoints" in a}
     labelled = (annotations.keypoints[:, :, 2] > 0).sum(axis=1).tolist()
     counts = [stated.get(i, count) for i, count in zip(annotations.ids.tolist(), labelled, strict=True)]
-    for annotation_id, count in zip(annotations.ids.tolist(), counts, strict=True):
-        if type(count) is not int:
-            raise GraphposeError(
-                f"{path}: annotation {annotation_id} has num_keypoints {count!r}; the number of its labelled "
-                f"keypoints is needed"
-            )
+    if set(map(type, counts)) - {int}:
+        wrong = next(i for i, count in enumerate(counts) if type(count) is not int)
+        raise GraphposeError(
+            f"{path}: annotation {annotations.ids[wrong]} has num_keypoints {counts[wrong]!r}; the number of its "
+            f"labelled keypoints is needed"
+        )
     return np.array(counts, np.int64)
 
 
