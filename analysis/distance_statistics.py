@@ -120,8 +120,11 @@ def draw(statistics: PoseStatistics, path: Path) -> None:
     from matplotlib.figure import Figure
 
     K = len(statistics.keypoints)
-    figure = Figure(figsize=(2.5 + 0.5 * K, 2 + 0.46 * K), layout="constrained")
-    axes = figure.add_subplot()
+    # Margins by hand: matplotlib's layout engines draw the hundreds of numbers several times.
+    width, height = 3.2 + 0.5 * K, 2.2 + 0.5 * K
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((1.5 / width, 1.5 / height, 0.5 * K / width, 0.5 * K / height))
+    bar = figure.add_axes(((1.8 + 0.5 * K) / width, 1.5 / height, 0.25 / width, 0.5 * K / height))
     image = axes.imshow(statistics.mean, cmap="viridis_r")
     names = [name.replace("_", " ") for name in statistics.keypoints]
     axes.set_xticks(range(K), names, rotation=60, ha="right", rotation_mode="anchor")
@@ -134,7 +137,7 @@ def draw(statistics: PoseStatistics, path: Path) -> None:
             axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if value > dark else "black")
     persons = statistics.provenance["persons"]
     axes.set_title(f"$M_d$: mean distance of keypoints, {statistics.skeleton_name}, {persons} persons")
-    figure.colorbar(image, label=f"distance / {statistics.scale_rule}", shrink=0.8)
+    figure.colorbar(image, cax=bar, label=f"distance / {statistics.scale_rule}")
     figure.savefig(path, dpi=110)
 
 

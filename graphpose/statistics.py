@@ -3,9 +3,7 @@
     M_d[i, j] = 1/N Σ_n ‖V_i − V_j‖₂ / s_n
 
 over the N persons in which both keypoints are labelled. Beside the distances stand the offsets V_j − V_i themselves,
-which tell in what direction keypoint j lies as seen from keypoint i.
-
-Source: DGCN, Eq. 5. What s_n is and who counts is stated with :class:`StatisticsAccumulator`.
+which tell in what direction keypoint j lies as seen from keypoint i. Source: DGCN, Eq. 5.
 """
 
 from __future__ import annotations
@@ -39,6 +37,7 @@ class PoseStatistics:
         scale_rule: what s_n is.
         mean: (K, K) float64; M_d of Eq. 5, symmetric with zero diagonal; NaN for a pair never labelled together.
         std: (K, K) float64; population standard deviation of the same distances; symmetric, NaN as in ``mean``.
+            It comes from sums of squares: one that is truly zero may read as 1e-7 of the distance.
         count: (K, K) int64; persons in which both keypoints are labelled.
         offset_mean: (K, K, 2) float64; mean x, y of keypoint j minus keypoint i; antisymmetric, NaN as in ``mean``.
         offset_std: (K, K, 2) float64; its standard deviation per axis; symmetric, NaN as in ``mean``.
@@ -109,8 +108,7 @@ def _to_text(head: dict[str, Any], arrays: dict[str, np.ndarray], decimals: int 
 class StatisticsAccumulator:
     """Sums over persons that become :class:`PoseStatistics`; any split into updates and merges gives the same result.
 
-    A pair counts in the persons in which both its keypoints are labelled (visibility > 0); the offsets' and distances'
-    sums are float64. Crowd regions are not persons: the caller leaves them out.
+    A pair counts in the persons in which both its keypoints are labelled (visibility > 0). Sums are float64.
 
     Args:
         skeleton: gives K and the names.
