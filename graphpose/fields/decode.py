@@ -17,8 +17,8 @@ from torch import Tensor
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.candidates import Candidates, find_candidates
-from graphpose.fields.growth import grow
-from graphpose.fields.joining import join_fragments
+from graphpose.fields.growth import best_poses, grow
+from graphpose.fields.joining import join_fragments, pair_tables
 from graphpose.fields.limbs import Votes, count_votes
 from graphpose.fields.peaks import Peaks, find_peaks
 from graphpose.fields.pose import Poses
@@ -95,7 +95,7 @@ class Decoder:
     ) -> None:
         self.spec = spec
         self.config = config if config is not None else DecoderConfig()
-        self.statistics = statistics
+        self._tables = pair_tables(statistics, spec.skeleton) if statistics is not None else None
         self._limbs = np.array(spec.skeleton.limbs, np.int64).reshape(-1, 2)
         self._sigmas = np.array(spec.skeleton.sigmas)
 
@@ -170,46 +170,26 @@ class Decoder:
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(self, pifs, pafs))
 
-    def _best(self, keypoints: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The poses that score high enough, best first, and their scores."""
-        scores = instance_scores(keypoints[:, :, 2])
-        order = np.argsort(-scores, kind="stable")[: self.config.max_poses]
-        order = order[scores[order] >= self.config.min_score]
-        return keypoints[order], scales[order], scores[order]
-
     def _poses(self, keypoints: np.ndarray, scales: np.ndarray, image_size: tuple[int, int]) -> Poses:
         """Joins, orders, and turns cells into pixels."""
-        keypoints, scales, scores = self._best(keypoints, scales)
-        if self.statistics is not None and len(keypoints) > 1:
+        config = self.config
+        keypoints, scales, scores = best_poses(keypoints, scales, config.min_score, config.max_poses)
+        if self._tables is not None and len(keypoints) > 1:
             joined, joined_scales = join_fragments(
                 keypoints,
                 scales,
                 self._sigmas,
-                self.statistics.offset_mean,
-                self.statistics.offset_std,
-                scale_spread=self.config.join_scale_spread,
-                alone=self.config.join_alone,
-                min_probability=self.config.min_join_probability,
+                self._tables,
+                scale_spread=config.join_scale_spread,
+                alone=config.join_alone,
+                min_probability=config.min_join_probability,
             )
             if len(joined) < len(keypoints):
-                keypoints, scales, scores = self._best(joined, joined_scales)
+                keypoints, scales, scores = best_poses(joined, joined_scales, config.min_score, config.max_poses)
         height, width = image_size
         stride = np.float32(self.spec.stride)
         keypoints[:, :, :2] = np.clip(keypoints[:, :, :2] * stride, 0, np.array([width - 1, height - 1], np.float32))
         return Poses(keypoints, scores, scales * stride)
-
-
-def instance_scores(confidences: np.ndarray) -> np.ndarray:
-    """Scores (N,) of poses from keypoint confidences (N, K): their mean over all K, the best three counting threefold.
-
-    A keypoint that was not found counts as 0, so a fragment scores below a whole person.
-
-    Source: PifPaf (CVPR 2019), section 3.4.
-    """
-    weights = np.ones(confidences.shape[1], np.float32)
-    weights[:3] = 3
-    ordered = -np.sort(-confidences, axis=1)
-    return (ordered * weights).sum(1) / weights.sum()
 
 
 def _array(field: np.ndarray | Tensor) -> np.ndarray:

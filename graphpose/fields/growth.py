@@ -96,3 +96,29 @@ def grow(  # type: ignore[no-untyped-def]
             keypoints[row[owner], k, 2] = confidence[target] * min(weight[e] / full, 1.0) * share[e, side]
             scales[row[owner], k] = scale[source] * sigmas[k] / sigmas[kind[source]]
     return keypoints, scales
+
+
+@njit(cache=True, nogil=True)
+def best_poses(keypoints, scales, min_score, max_poses):  # type: ignore[no-untyped-def]
+    """The poses with an instance score of at least ``min_score``, best first, at most ``max_poses``.
+
+    The score is the mean keypoint confidence over all K, the best three counting threefold; a keypoint that was not
+    found counts as 0, so a fragment scores below a whole person.
+
+    Returns:
+        keypoints (N', K, 3), scales (N', K), scores (N',) float32, not increasing.
+
+    Source: PifPaf (CVPR 2019), section 3.4.
+    """
+    N, K = scales.shape
+    scores = np.empty(N, np.float32)
+    for n in range(N):
+        confidence = np.sort(keypoints[n, :, 2])
+        best = confidence[max(0, K - 3) :].sum()
+        scores[n] = (confidence.sum() + 2 * best) / (K + 2 * min(3, K))
+    order = np.argsort(-scores, kind="mergesort")
+    kept = 0
+    while kept < min(N, max_poses) and scores[order[kept]] >= min_score:
+        kept += 1
+    order = order[:kept]
+    return keypoints[order], scales[order], scores[order]

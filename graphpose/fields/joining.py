@@ -10,78 +10,141 @@ Source: the companion of M_d (DGCN, Eq. 5) taken up for grouping, as the paper's
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from scipy.optimize import linear_sum_assignment
+
+from graphpose.errors import GraphposeError
+from graphpose.skeleton import Skeleton
+from graphpose.statistics import PoseStatistics
+
+# Beyond this many standard deviations between the scales of two fragments nothing else is looked at.
+MAX_SCALE_DEVIATION = 5.0
 
 # Spread that is added to each pair's own, in units of the person's scale: rigid pairs (the eyes) would else ask for
 # more precision than fields have.
 SPREAD_FLOOR = 0.02
 
 
+class PairTables(NamedTuple):
+    """What the pose statistics say about keypoint j seen from keypoint i, in units of sqrt(person area).
+
+    Attributes:
+        mean: (K, K, 2) float64 mean offset of j from i.
+        std: (K, K, 2) float64 its spread, floored.
+        weight: (K, K) float64 of the pair beside others, the inverse of its area of spread; 0 for a pair never seen.
+        peak: (K, K) float64 log-density at the mean.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    weight: np.ndarray
+    peak: np.ndarray
+
+
+def pair_tables(statistics: PoseStatistics, skeleton: Skeleton) -> PairTables:
+    """Tables of one data set.
+
+    Raises:
+        GraphposeError: when the statistics are of another skeleton or not in units of sqrt(person area), the only
+            scale that fields carry.
+    """
+    statistics.require(skeleton)
+    if statistics.scale_rule != "sqrt_area":
+        raise GraphposeError(
+            f"statistics of skeleton '{skeleton.name}' are in units of '{statistics.scale_rule}'; joining needs "
+            "'sqrt_area', the scale that fields carry"
+        )
+    seen = np.isfinite(statistics.offset_mean).all(-1) & np.isfinite(statistics.offset_std).all(-1)
+    mean = np.where(seen[..., None], statistics.offset_mean, 0.0)
+    std = np.where(seen[..., None], statistics.offset_std, 1.0) + SPREAD_FLOOR
+    area = std.prod(-1)
+    return PairTables(mean, std, np.where(seen, 1 / area, 0.0), -np.log(2 * np.pi * area))
+
+
 @njit(cache=True, nogil=True)
-def join_scores(keypoints, scales, sigmas, offset_mean, offset_std, scale_spread):  # type: ignore[no-untyped-def]
+def join_scores(keypoints, scales, sigmas, mean, std, weight, peak, scale_spread):  # type: ignore[no-untyped-def]
     """How well pairs of fragments fit each other.
 
     Args:
         keypoints: (N, K, 3) float32; x, y, confidence; confidence 0 is not found.
         scales: (N, K) float32; σ_k · sqrt(area) in the unit of x and y; 0 is unknown.
         sigmas: (K,) float64.
-        offset_mean, offset_std: (K, K, 2) float64 in units of sqrt(area), of keypoint j minus keypoint i; NaN for a
-            pair that was never seen.
+        mean, std, weight, peak: arrays of PairTables.
         scale_spread: standard deviation of the logarithm of the ratio of the two fragments' own scales.
 
     Returns:
-        (N, N) float64, symmetric; log-likelihood of the offsets (per scale²; mean over the pairs of keypoints, each
-        weighted by the inverse of its area of spread) and of the ratio of scales; −inf where the fragments have a
-        keypoint type in common, no scale or no pair with statistics, and on the diagonal.
+        (N, N) float64, symmetric; log-likelihood of the offsets (per scale²; weighted mean over the pairs of
+        keypoints) and of the ratio of scales; −inf where the fragments have a keypoint type in common, no scale or no
+        pair with statistics, and on the diagonal.
     """
     N, K = scales.shape
-    size = np.zeros(N)  # sqrt(area)
+    size = np.zeros(N)  # log sqrt(area)
+    known = np.zeros(N, np.bool_)
     for n in range(N):
-        total, weight = 0.0, 0.0
+        total, certainty = 0.0, 0.0
         for k in range(K):
             if keypoints[n, k, 2] > 0 and scales[n, k] > 0:
                 total += keypoints[n, k, 2] * np.log(scales[n, k] / sigmas[k])
-                weight += keypoints[n, k, 2]
-        if weight > 0:
-            size[n] = np.exp(total / weight)
+                certainty += keypoints[n, k, 2]
+        if certainty > 0:
+            size[n], known[n] = total / certainty, True
     scores = np.full((N, N), -np.inf)
     for a in range(N):
         for b in range(a):
-            if size[a] == 0 or size[b] == 0:
+            ratio = (size[a] - size[b]) / scale_spread
+            if not (known[a] and known[b]) or abs(ratio) > MAX_SCALE_DEVIATION:
                 continue
             clash = False
             for k in range(K):
-                clash |= keypoints[a, k, 2] > 0 and keypoints[b, k, 2] > 0
-            ratio = np.log(size[a] / size[b]) / scale_spread
-            if clash or abs(ratio) > 5:
+                if keypoints[a, k, 2] > 0 and keypoints[b, k, 2] > 0:
+                    clash = True
+                    break
+            if clash:
                 continue
-            unit = np.sqrt(size[a] * size[b])
-            total, weight = 0.0, 0.0
+            unit = np.exp(-0.5 * (size[a] + size[b]))
+            total, certainty = 0.0, 0.0
             for i in range(K):
                 if not keypoints[a, i, 2] > 0:
                     continue
                 for j in range(K):
-                    if not keypoints[b, j, 2] > 0 or not offset_std[i, j, 0] >= 0:
+                    if not keypoints[b, j, 2] > 0 or weight[i, j] == 0:
                         continue
-                    sx, sy = offset_std[i, j, 0] + SPREAD_FLOOR, offset_std[i, j, 1] + SPREAD_FLOOR
-                    zx = ((keypoints[b, j, 0] - keypoints[a, i, 0]) / unit - offset_mean[i, j, 0]) / sx
-                    zy = ((keypoints[b, j, 1] - keypoints[a, i, 1]) / unit - offset_mean[i, j, 1]) / sy
-                    area = sx * sy
-                    total += (-0.5 * (zx * zx + zy * zy) - np.log(2 * np.pi * area)) / area
-                    weight += 1 / area
-            if weight > 0:
-                scores[a, b] = scores[b, a] = total / weight - 0.5 * ratio * ratio
+                    zx = ((keypoints[b, j, 0] - keypoints[a, i, 0]) * unit - mean[i, j, 0]) / std[i, j, 0]
+                    zy = ((keypoints[b, j, 1] - keypoints[a, i, 1]) * unit - mean[i, j, 1]) / std[i, j, 1]
+                    total += weight[i, j] * (peak[i, j] - 0.5 * (zx * zx + zy * zy))
+                    certainty += weight[i, j]
+            if certainty > 0:
+                scores[a, b] = scores[b, a] = total / certainty - 0.5 * ratio * ratio
     return scores
+
+
+@njit(cache=True, nogil=True)
+def join_probabilities(scores, alone, min_probability):  # type: ignore[no-untyped-def]
+    """Probability (N, N) that two fragments are one person, the smaller of the two seen from either; 0 below
+    ``min_probability``. ``alone`` is the log-likelihood of standing alone."""
+    N = len(scores)
+    evidence = np.ones(N)
+    likelihood = np.exp(scores - alone)
+    for a in range(N):
+        for b in range(N):
+            evidence[a] += likelihood[a, b]
+    probability = np.zeros((N, N))
+    for a in range(N):
+        for b in range(N):
+            p = likelihood[a, b] / max(evidence[a], evidence[b])
+            if p >= min_probability:
+                probability[a, b] = p
+    return probability
 
 
 def join_fragments(
     keypoints: np.ndarray,
     scales: np.ndarray,
     sigmas: np.ndarray,
-    offset_mean: np.ndarray,
-    offset_std: np.ndarray,
+    tables: PairTables,
     *,
     scale_spread: float,
     alone: float,
@@ -94,38 +157,36 @@ def join_fragments(
     partners that fit equally well leave a fragment where it is.
 
     Args:
-        keypoints, scales, sigmas, offset_mean, offset_std, scale_spread: see :func:`join_scores`.
-        alone: log-likelihood of the nearest other fragment when the fragment has no partner.
+        keypoints, scales, sigmas, scale_spread: see :func:`join_scores`; the arrays are not changed.
+        tables: of the data set.
+        alone: log-likelihood (per scale²) of the nearest other fragment when the fragment has no partner.
         min_probability: lowest probability, from either side.
 
     Returns:
         keypoints and scales of the poses after joining, (N', K, 3) and (N', K): the union of what was given, no
         keypoint twice.
     """
+    joined = False
     while len(keypoints) > 1:
-        scores = join_scores(keypoints, scales, sigmas, offset_mean, offset_std, scale_spread)
-        rows = np.flatnonzero((scores > alone).any(1))
+        scores = join_scores(keypoints, scales, sigmas, *tables, scale_spread)
+        probability = join_probabilities(scores, alone, min_probability)
+        rows = np.flatnonzero(probability.any(1))
         if len(rows) == 0:
             break
-        scores = scores[np.ix_(rows, rows)]
-        likelihood = np.exp(scores - alone)
-        probability = likelihood / (1 + likelihood.sum(1, keepdims=True))
-        probability = np.minimum(probability, probability.T)
-        allowed = probability >= min_probability
-        if not allowed.any():
-            break
-        gain = np.where(allowed, probability, 0.0)
-        first, second = linear_sum_assignment(gain, maximize=True)
-        order = np.argsort(-gain[first, second], kind="stable")
-        gone = np.zeros(len(keypoints), bool)
-        used = np.zeros(len(rows), bool)
-        for i, j in zip(first[order], second[order], strict=True):
-            if not allowed[i, j] or used[i] or used[j]:
+        if not joined:
+            keypoints, scales, joined = keypoints.copy(), scales.copy(), True
+        probability = probability[rows[:, None], rows]
+        first, second = linear_sum_assignment(probability, maximize=True)
+        kept = np.ones(len(keypoints), bool)
+        used: set[int] = set()
+        for at in np.argsort(-probability[first, second], kind="stable"):
+            i, j = int(first[at]), int(second[at])
+            if probability[i, j] == 0 or i in used or j in used:
                 continue
-            used[i] = used[j] = True
-            a, b = min(rows[i], rows[j]), max(rows[i], rows[j])
+            used |= {i, j}
+            a, b = sorted((rows[i], rows[j]))
             keypoints[a] += keypoints[b]
             scales[a] += scales[b]
-            gone[b] = True
-        keypoints, scales = keypoints[~gone], scales[~gone]
+            kept[b] = False
+        keypoints, scales = keypoints[kept], scales[kept]
     return keypoints, scales

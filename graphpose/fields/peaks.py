@@ -61,8 +61,9 @@ def find_peaks(  # type: ignore[no-untyped-def]
     total = 0
     order = np.empty(N, np.int64)
     heads = np.empty(_STEPS + 1, np.int64)
-    bx, by, bs = np.empty(max_peaks), np.empty(max_peaks), np.empty(max_peaks)
-    sums = np.empty((max_peaks, 7))
+    bx, by, bs = np.empty(max_peaks, np.float32), np.empty(max_peaks, np.float32), np.empty(max_peaks, np.float32)
+    agreement = np.empty(max_peaks, np.float32)  # 1 / reach²
+    sums = np.empty((max_peaks, 6))
     for k in range(K):
         low, high = starts[k], starts[k + 1]
         if low < high:
@@ -70,21 +71,22 @@ def find_peaks(  # type: ignore[no-untyped-def]
         n = 0
         for at in range(low, high):
             i = order[at]
-            nearest, best = -1, 1.0
+            nearest, best = -1, np.float32(1.0)
+            reach = np.float32(max(radius_min, radius * scale[i]))
+            mine = 1 / (reach * reach)
             for p in range(n):
-                reach = max(radius_min, radius * min(scale[i], bs[p]))
                 dx, dy = x[i] - bx[p], y[i] - by[p]
-                u = (dx * dx + dy * dy) / (reach * reach)
+                u = (dx * dx + dy * dy) * max(mine, agreement[p])  # the smaller of both reaches
                 if u < best:
                     nearest, best = p, u
             if nearest < 0:
                 if n == max_peaks:
                     continue
-                bx[n], by[n], bs[n] = x[i], y[i], scale[i]
+                bx[n], by[n], bs[n], agreement[n] = x[i], y[i], scale[i], mine
                 sums[n] = 0
-                nearest, best = n, 0.0
+                nearest, best = n, np.float32(0.0)
                 n += 1
-            weight = confidence[i] * (1.0 - best) * precision[i]
+            weight = confidence[i] * (1 - best) * precision[i]
             sums[nearest, 0] += weight
             sums[nearest, 1] += weight * (x[i] - bx[nearest])
             sums[nearest, 2] += weight * (y[i] - by[nearest])
