@@ -150,21 +150,26 @@ def read_coco(path: Path, skeleton: Skeleton | None = None) -> CocoRecords:
     Raises:
         GraphposeError: naming the file and the annotation at fault.
     """
+    # The parsed file is freed inside: the collector, once back, would walk it all.
     with _collector_paused():
-        content = read_json(path)
-        images = content.get("images") if isinstance(content, Mapping) else None
-        if not _are_records(images):
-            raise GraphposeError(
-                f"{path} is not a COCO file; an object with 'images', 'annotations' and 'categories' is needed"
-            )
-        if not images:
-            raise GraphposeError(f"{path} lists no images; at least one is needed")
-        records = content.get("annotations") or []
-        if not _are_records(records):
-            raise GraphposeError(f"{path} is not a COCO file; its 'annotations' must be a list of objects")
-        if not _are_records(content.get("categories") or []):
-            raise GraphposeError(f"{path} is not a COCO file; its 'categories' must be a list of objects")
-        return _group(path, content, _annotations(path, content, records, skeleton))
+        return _read(path, skeleton)
+
+
+def _read(path: Path, skeleton: Skeleton | None) -> CocoRecords:
+    content = read_json(path)
+    images = content.get("images") if isinstance(content, Mapping) else None
+    if not _are_records(images):
+        raise GraphposeError(
+            f"{path} is not a COCO file; an object with 'images', 'annotations' and 'categories' is needed"
+        )
+    if not images:
+        raise GraphposeError(f"{path} lists no images; at least one is needed")
+    records = content.get("annotations") or []
+    if not _are_records(records):
+        raise GraphposeError(f"{path} is not a COCO file; its 'annotations' must be a list of objects")
+    if not _are_records(content.get("categories") or []):
+        raise GraphposeError(f"{path} is not a COCO file; its 'categories' must be a list of objects")
+    return _group(path, content, _annotations(path, content, records, skeleton))
 
 
 @contextmanager
