@@ -33,6 +33,10 @@ def _library_loads(package: Path) -> bool:
     return False
 
 
+def _declared() -> bool:
+    return hasattr(torch.ops.torchvision, "nms")
+
+
 def declare_missing_operators() -> torch.library.Library | None:
     """Declare torchvision's operators if its library does not load.
 
@@ -40,7 +44,7 @@ def declare_missing_operators() -> torch.library.Library | None:
         The declarations, which live as long as this object does; None where torchvision is absent or whole.
     """
     spec = importlib.util.find_spec("torchvision")
-    if spec is None or not spec.submodule_search_locations or hasattr(torch.ops.torchvision, "nms"):
+    if spec is None or not spec.submodule_search_locations or _declared():
         return None
     if _library_loads(Path(next(iter(spec.submodule_search_locations)))):
         return None

@@ -7,6 +7,7 @@ Convention: the features of stride s of an H × W image are ceil(H / s) × ceil(
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,8 +55,7 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
-        options: dict[str, Any] = {"output_stride": 16} if dilate else {}
-        levels, rounds_up = _measure(name, stem_pool, options)
+        levels, rounds_up = _measure(name, stem_pool, dilate)
         by_stride = {stride: index for index, (stride, _) in enumerate(levels)}  # the last stage of each stride
         for stride in strides:
             if stride not in by_stride:
@@ -68,8 +68,7 @@ class Backbone(nn.Module):
         self.order = tuple(levels[index][0] for index in indices)
         # Some models floor where this module's convention is to round up; they get an image padded to whole cells.
         self.multiple = 1 if rounds_up else max(by_stride)
-        options |= {"out_indices": tuple(indices), "pretrained": pretrained is True}
-        self.features: Any = _create(name, stem_pool, options)
+        self.features: Any = _create(name, stem_pool, dilate, out_indices=tuple(indices), pretrained=pretrained is True)
         path = Path(pretrained) if isinstance(pretrained, str) else None
         self.variant = resolve_variant(variant, path, matters=bool(bottleneck_blocks(self.features.model)))
         if self.variant == "v1":
@@ -94,15 +93,17 @@ class Backbone(nn.Module):
         return {s: level[..., : (H + s - 1) // s, : (W + s - 1) // s] for s, level in features}
 
 
-def _create(name: str, stem_pool: bool, options: dict[str, Any]) -> Any:
+def _create(name: str, stem_pool: bool, dilate: bool, **options: Any) -> Any:
     if not timm.is_model(name.split(".")[0]):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f", for example {', '.join(close)}" if close else ""
         raise GraphposeError(f"backbone '{name}' is no timm model; use a name that timm.list_models() has{hint}")
+    if dilate:
+        options["output_stride"] = 16
     try:
         model: Any = timm.create_model(name, features_only=True, feature_cls="getter", **options)
     except (TypeError, NotImplementedError, AssertionError, AttributeError) as error:
-        setting = "dilate=True with " if "output_stride" in options else ""
+        setting = "dilate=True with " if dilate else ""
         raise GraphposeError(
             f"{setting}backbone '{name}': timm cannot build it as a feature pyramid ({error}); choose another backbone"
         ) from error
@@ -126,10 +127,11 @@ def _remove_stem_pool(model: nn.Module) -> None:
                 return
 
 
-def _measure(name: str, stem_pool: bool, options: dict[str, Any]) -> tuple[list[tuple[int, int]], bool]:
+@functools.cache
+def _measure(name: str, stem_pool: bool, dilate: bool) -> tuple[list[tuple[int, int]], bool]:
     """(stride, channels) of every level of the model, and whether sizes are rounded up; measured without computing."""
     with torch.device("meta"), torch.no_grad():
-        model = _create(name, stem_pool, options).eval()
+        model = _create(name, stem_pool, dilate).eval()
         even = [tuple(level.shape) for level in model(torch.empty(1, 3, PROBE_SIZE, PROBE_SIZE))]
         levels = [(PROBE_SIZE // shape[2], shape[1]) for shape in even]
         size = PROBE_SIZE + 1
