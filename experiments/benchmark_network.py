@@ -11,6 +11,7 @@ device's own matrix multiplication sets.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -85,13 +86,11 @@ def run(options: Any) -> dict[str, Any]:
         "networks": {
             name: {
                 "gmac_at_641": round(gmac(folded[name]), 2),
-                "seconds": inference[name][0],
-                "seconds_ratio": inference[name][1],
-                "seconds_ratio_before_folding": unfolded[name][1],
+                "inference": dataclasses.asdict(inference[name]),
+                "inference_before_folding": dataclasses.asdict(unfolded[name]),
                 "peak_mib": round(peaks[name], 1),
                 "peak_ratio": round(peaks[name] / peaks["baseline"], 4),
-                "training_seconds": training[name][0],
-                "training_ratio": training[name][1],
+                "training_step": dataclasses.asdict(training[name]),
             }
             for name in networks
         },
@@ -122,26 +121,41 @@ def _training_step(network: PoseNetwork, size: int, batch: int) -> Callable[[], 
     return step
 
 
-def _take_turns(
-    calls: dict[str, Callable[[], object]], rounds: int, device: torch.device
-) -> dict[str, tuple[float, float]]:
-    """(median seconds, median over rounds of the ratio to the first call of the same round), after one warm-up each."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Medians over rounds.
+
+    Attributes:
+        seconds: of the clock on the wall.
+        ratio: of those to the first call's in the same round.
+        cpu_ratio: the same of the process's CPU time, which other work on the machine disturbs less.
+    """
+
+    seconds: float
+    ratio: float
+    cpu_ratio: float
+
+
+def _take_turns(calls: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Timing]:
+    """Times the calls by turns, after one warm-up each."""
+    wall: dict[str, list[float]] = {name: [] for name in calls}
+    cpu: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(rounds + 1):
         for name, call in calls.items():
             _synchronize(device)
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             call()
             _synchronize(device)
             if round_:
-                seconds[name].append(time.perf_counter() - started)
+                wall[name].append(time.perf_counter() - started)
+                cpu[name].append(time.process_time() - cpu_started)
     first = next(iter(calls))
+
+    def ratio(values: dict[str, list[float]], name: str) -> float:
+        return round(statistics.median(a / b for a, b in zip(values[name], values[first], strict=True)), 4)
+
     return {
-        name: (
-            round(statistics.median(values), 5),
-            round(statistics.median(a / b for a, b in zip(values, seconds[first], strict=True)), 4),
-        )
-        for name, values in seconds.items()
+        name: Timing(round(statistics.median(wall[name]), 5), ratio(wall, name), ratio(cpu, name)) for name in calls
     }
 
 
@@ -195,15 +209,15 @@ def throughput(networks: dict[str, PoseNetwork], size: int, device: torch.device
         calls[name] = _call(torch.compile(fast.to(memory_format=torch.channels_last)), images)
     a = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
-        seconds = _take_turns(calls, rounds, device)
-        matmul = _take_turns({"matmul": lambda: a @ a}, rounds, device)["matmul"][0]
+        timings = _take_turns(calls, rounds, device)
+        matmul = _take_turns({"matmul": lambda: a @ a}, rounds, device)["matmul"].seconds
     tflops = 2 * 8192**3 / matmul / 1e12
     return {
         "batch": batch,
         "matmul_tflops": round(tflops, 1),
-        "images_per_second": {name: round(batch / value, 1) for name, (value, _) in seconds.items()},
+        "images_per_second": {name: round(batch / timing.seconds, 1) for name, timing in timings.items()},
         "bound_images_per_second": {
             name: round(tflops * 1e3 / 2 / gmac(net, size), 1) for name, net in networks.items()
         },
-        "ratio": {name: ratio for name, (_, ratio) in seconds.items()},
+        "ratio": {name: timing.ratio for name, timing in timings.items()},
     }

@@ -28,7 +28,7 @@ def test_a_small_run_compares_every_network_with_the_baseline(benchmark):
     result = benchmark.run(parse(benchmark, *small, "--rounds", "1", "--device", "cpu"))
     assert list(result["networks"]) == ["baseline", "one_head", "three_heads"]
     baseline, one, three = result["networks"].values()
-    assert (baseline["seconds_ratio"], baseline["peak_ratio"], baseline["training_ratio"]) == (1, 1, 1)
+    assert (baseline["inference"]["ratio"], baseline["peak_ratio"], baseline["training_step"]["ratio"]) == (1, 1, 1)
     assert baseline["gmac_at_641"] < one["gmac_at_641"] < three["gmac_at_641"]
     assert 1 < one["peak_ratio"] < three["peak_ratio"]
 
