@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from graphpose.data.coco import CocoDataset
@@ -138,6 +139,31 @@ def test_run_lengths_of_a_crowd_are_ignored_pixel_by_pixel(tmp_path: Path, compr
     sample = open_set(tmp_path, [crowd])[0]
     np.testing.assert_array_equal(sample.ignore, mask)
     assert sample.persons.iscrowd.tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[1, 2]],
+        [["a", "b", "c", "d", "e", "f"]],
+        "polygon",
+        7,
+        {"size": [40, 60]},
+        {"counts": [5, 5]},
+        {"size": [40, 60], "counts": 5},
+    ],
+)
+def test_a_damaged_segment_is_named_when_its_image_is_read(tmp_path: Path, segmentation: Any) -> None:
+    dataset = open_set(tmp_path, [person(42, iscrowd=1, segmentation=segmentation)])
+    with pytest.raises(GraphposeError, match=r"annotations\.json: annotation 42 has a segmentation"):
+        dataset[0]
+    assert dataset[1].image_id == 3
+
+
+def test_a_crowd_mask_of_another_size_is_named(tmp_path: Path) -> None:
+    rle = {"size": [10, 10], "counts": [50, 50]}
+    with pytest.raises(GraphposeError, match="annotation 42 has an RLE of 10×10 px on an image of 60×40 px"):
+        open_set(tmp_path, [person(42, iscrowd=1, segmentation=rle)])[0]
 
 
 def test_segments_of_labelled_persons_are_not_ignored(tmp_path: Path) -> None:
@@ -274,6 +300,14 @@ def test_an_image_truncated_anywhere_is_refused(tmp_path: Path, suffix: str, pro
             read_image(path)
     path.write_bytes(data.tobytes() + b"\0" * 300)
     assert read_image(path).shape == (120, 160, 3)
+
+
+def test_annotated_images_are_read_as_stored_and_others_upright(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be shown turned by 90°
+    Image.new("RGB", (60, 40)).save(tmp_path / "turned.jpg", exif=turned)
+    assert read_image(tmp_path / "turned.jpg").shape == (40, 60, 3)
+    assert read_image(tmp_path / "turned.jpg", upright=True).shape == (60, 40, 3)
 
 
 def test_images_are_rgb(tmp_path: Path) -> None:

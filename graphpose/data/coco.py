@@ -146,7 +146,7 @@ def _fill_region(records: CocoRecords, row: int, ignore: np.ndarray) -> None:
     try:
         rle = coco_mask.frPyObjects(segmentation, height, width) if _needs_encoding(segmentation) else segmentation
         mask = coco_mask.decode(coco_mask.merge(rle) if isinstance(rle, list) else rle)
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # pycocotools raises bare Exception, among others
         raise GraphposeError(
             f"{records.path}: annotation {records.ids[row]} has a segmentation that is neither polygons nor RLE "
             f"({error})"
