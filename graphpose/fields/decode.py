@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from torch import Tensor
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.candidates import Candidates, find_candidates
+from graphpose.fields.compact import batched_candidates, batched_limb_cells
 from graphpose.fields.growth import best_poses, grow
 from graphpose.fields.joining import join_fragments, pair_tables
-from graphpose.fields.limbs import Votes, count_votes
+from graphpose.fields.limbs import LimbCells, Votes, count_votes, find_limb_cells
 from graphpose.fields.peaks import Peaks, find_peaks
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import PAF, PIF, FieldSpec
@@ -36,8 +39,8 @@ class DecoderConfig:
             rarely reaches it, most cells of a true patch do.
         limb_threshold: lowest confidence of a PAF cell (probability).
         peak_threshold: lowest confidence of a keypoint: the share of its patch's cells that agree, weighted by their
-            confidence. 0.1 asks for two of sixteen cells: one alone is noise, while a keypoint crowded by others is still
-            found.
+            confidence. 0.1 asks for two of sixteen cells: one alone is noise, while a keypoint crowded by others is
+            still found.
         radius: how far cells of one keypoint may point apart, in units of the keypoint's scale σ_k·sqrt(area).
         radius_min: the same in cells, for persons whose scale is smaller than a network's precision.
         limb_radius: how far a limb's end may miss a keypoint, in units of the keypoint's scale.
@@ -117,17 +120,7 @@ class Decoder:
             GraphposeError: when the shapes do not fit the skeleton or each other.
         """
         pif, paf = _array(pif), _array(paf)
-        skeleton = self.spec.skeleton
-        if pif.ndim != 4 or pif.shape[:2] != (skeleton.num_keypoints, len(PIF)):
-            raise GraphposeError(
-                f"PIF of shape {pif.shape} does not fit the skeleton '{skeleton.name}'; "
-                f"({skeleton.num_keypoints}, {len(PIF)}, h, w) is needed"
-            )
-        if paf.shape != (skeleton.num_limbs, len(PAF), *pif.shape[2:]):
-            raise GraphposeError(
-                f"PAF of shape {paf.shape} does not fit the skeleton '{skeleton.name}' and the PIF; "
-                f"{(skeleton.num_limbs, len(PAF), *pif.shape[2:])} is needed"
-            )
+        self._check(pif.shape, paf.shape)
         config = self.config
         h, w = pif.shape[2:]
         candidates = Candidates(
@@ -135,13 +128,22 @@ class Decoder:
                 pif, config.keypoint_threshold, config.radius, config.radius_min, float(max(h, w)), config.use_spread
             )
         )
+        cells = LimbCells(*find_limb_cells(paf, config.limb_threshold))
+        return self._group(candidates, cells, (h, w), image_size)
+
+    def _group(
+        self, candidates: Candidates, cells: LimbCells, size: tuple[int, int], image_size: tuple[int, int] | None
+    ) -> Poses:
+        """Poses of one image with ``size`` cells from its confident cells."""
+        config = self.config
+        h, w = size
         peaks = Peaks(
             *find_peaks(*candidates, h, w, config.peak_threshold, config.radius, config.radius_min, config.max_peaks)
         )
         votes = Votes(
             *count_votes(
-                paf, self._limbs, peaks.starts, peaks.x, peaks.y, peaks.scale,
-                config.limb_threshold, config.limb_radius, config.limb_radius_min, config.limb_slack,
+                *cells, self._limbs, peaks.starts, peaks.x, peaks.y, peaks.scale,
+                config.limb_radius, config.limb_radius_min, config.limb_slack,
             )
         )  # fmt: skip
         kind, x, y, confidence, scale, first, second, share = split_peaks(
@@ -153,22 +155,68 @@ class Decoder:
         )  # fmt: skip
         return self._poses(keypoints, scales, image_size or (h * self.spec.stride, w * self.spec.stride))
 
-    def decode_batch(self, pif: Tensor, paf: Tensor, workers: int | None = None) -> list[Poses]:
+    def decode_batch(
+        self,
+        pif: Tensor,
+        paf: Tensor,
+        workers: int | None = None,
+        image_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Poses]:
         """Poses of B images at once; see :meth:`__call__`.
+
+        On a GPU only the confident cells are copied to the CPU.
 
         Args:
             pif: (B, K, 5, h, w) on any device, confidences are probabilities.
             paf: (B, M, 7, h, w) on the same device.
-            workers: threads; None takes one for each core and image.
+            workers: threads; None takes one for each core.
+            image_sizes: height and width of each image in pixels; None takes the whole fields.
+
+        Returns:
+            Poses of each image, in order: on the CPU the same as of one image at a time.
         """
+        if image_sizes is not None and len(image_sizes) != len(pif):
+            raise GraphposeError(f"{len(image_sizes)} image sizes for {len(pif)} images: one is needed per image")
         if len(pif) != len(paf):
             raise GraphposeError(f"PIF of {len(pif)} images and PAF of {len(paf)}: one of each is needed per image")
-        pifs, pafs = _array(pif), _array(paf)
-        workers = min(len(pifs), workers or os.cpu_count() or 1)
-        if workers <= 1:
-            return [self(*fields) for fields in zip(pifs, pafs, strict=True)]
-        with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(self, pifs, pafs))
+        if len(pif) == 0:
+            return []
+        self._check(pif.shape[1:], paf.shape[1:])
+        if pif.device.type == "cpu":
+            pifs, pafs = _array(pif), _array(paf)
+            return _in_threads(
+                lambda i: self(pifs[i], pafs[i], image_sizes[i] if image_sizes else None), len(pif), workers
+            )
+        config = self.config
+        h, w = pif.shape[-2:]
+        candidates = batched_candidates(
+            pif.float(),
+            config.keypoint_threshold,
+            config.radius,
+            config.radius_min,
+            float(max(h, w)),
+            config.use_spread,
+        )
+        cells = batched_limb_cells(paf.float(), config.limb_threshold)
+        return _in_threads(
+            lambda i: self._group(candidates[i], cells[i], (h, w), image_sizes[i] if image_sizes else None),
+            len(pif),
+            workers,
+        )
+
+    def _check(self, pif: Sequence[int], paf: Sequence[int]) -> None:
+        """Refuses shapes of one image's fields that do not fit."""
+        skeleton = self.spec.skeleton
+        if len(pif) != 4 or tuple(pif[:2]) != (skeleton.num_keypoints, len(PIF)):
+            raise GraphposeError(
+                f"PIF of shape {tuple(pif)} does not fit the skeleton '{skeleton.name}'; "
+                f"({skeleton.num_keypoints}, {len(PIF)}, h, w) is needed"
+            )
+        needed = (skeleton.num_limbs, len(PAF), *pif[2:])
+        if tuple(paf) != needed:
+            raise GraphposeError(
+                f"PAF of shape {tuple(paf)} does not fit the skeleton '{skeleton.name}' and the PIF; {needed} is needed"
+            )
 
     def _poses(self, keypoints: np.ndarray, scales: np.ndarray, image_size: tuple[int, int]) -> Poses:
         """Joins, orders, and turns cells into pixels."""
@@ -196,3 +244,12 @@ def _array(field: np.ndarray | Tensor) -> np.ndarray:
     if isinstance(field, Tensor):
         field = field.detach().to("cpu").numpy()
     return np.ascontiguousarray(field, np.float32)
+
+
+def _in_threads(decode: Callable[[int], Poses], count: int, workers: int | None) -> list[Poses]:
+    """``decode`` of 0 … count − 1; the compiled functions release the GIL."""
+    workers = min(count, workers or os.cpu_count() or 1)
+    if workers <= 1:
+        return [decode(i) for i in range(count)]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(decode, range(count)))

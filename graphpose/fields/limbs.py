@@ -12,6 +12,22 @@ import numpy as np
 from numba import njit
 
 
+class LimbCells(NamedTuple):
+    """PAF cells above the threshold whose ends are within one field size, ordered by limb, then row, then column.
+
+    Attributes:
+        starts: (M + 1,) int64; cells starts[m] … starts[m + 1] − 1 are of limb m.
+        ends: (N, 4) float32; places that the two ends point to: x1, y1, x2, y2.
+        distance: (N, 2) float32 from the cell to either end.
+        confidence: (N,) float32 in (0, 1].
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    distance: np.ndarray
+    confidence: np.ndarray
+
+
 class Votes(NamedTuple):
     """Pairs of keypoints that limb cells connect, ordered by limb, then by their first cell.
 
@@ -29,6 +45,50 @@ class Votes(NamedTuple):
     weight: np.ndarray
     share: np.ndarray
     places: np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def find_limb_cells(paf, threshold):  # type: ignore[no-untyped-def]
+    """Limb cells of one image.
+
+    Args:
+        paf: (M, 7, h, w) float32, confidences are probabilities; any value is allowed, NaN and infinity claim nothing.
+        threshold: lowest confidence.
+
+    Returns:
+        the four arrays of LimbCells.
+    """
+    M, _, h, w = paf.shape
+    counts = np.zeros((M, h), np.int64)  # cells above the threshold per row
+    N = 0
+    for m in range(M):
+        for r in range(h):
+            count = 0
+            for c in range(w):
+                count += paf[m, 0, r, c] >= threshold
+            counts[m, r] = count
+            N += count
+    starts = np.zeros(M + 1, np.int64)
+    ends, distance, confidence = np.empty((N, 4), np.float32), np.empty((N, 2), np.float32), np.empty(N, np.float32)
+    n = 0
+    for m in range(M):
+        starts[m] = n
+        for r in range(h):
+            if counts[m, r] == 0:
+                continue
+            for c in range(w):
+                if not paf[m, 0, r, c] >= threshold:
+                    continue
+                dx1, dy1, dx2, dy2 = paf[m, 1, r, c], paf[m, 2, r, c], paf[m, 4, r, c], paf[m, 5, r, c]
+                # False for NaN and infinity, too.
+                if not (abs(dx1) < w and abs(dy1) < h and abs(dx2) < w and abs(dy2) < h):
+                    continue
+                ends[n, 0], ends[n, 1], ends[n, 2], ends[n, 3] = c + dx1, r + dy1, c + dx2, r + dy2
+                distance[n, 0], distance[n, 1] = math.sqrt(dx1 * dx1 + dy1 * dy1), math.sqrt(dx2 * dx2 + dy2 * dy2)
+                confidence[n] = min(paf[m, 0, r, c], np.float32(1.0))
+                n += 1
+    starts[M] = n
+    return starts, ends[:n], distance[:n], confidence[:n]
 
 
 @njit(cache=True, nogil=True)
@@ -56,15 +116,14 @@ def _nearest(x, y, scale, low, high, ex, ey, reach, radius, widest):  # type: ig
 
 @njit(cache=True, nogil=True)
 def count_votes(  # type: ignore[no-untyped-def]
-    paf, limbs, starts, x, y, scale, threshold, radius, radius_min, slack
+    cell_starts, ends, distance, confidence, limbs, starts, x, y, scale, radius, radius_min, slack
 ):
     """Votes of one image.
 
     Args:
-        paf: (M, 7, h, w) float32, confidences are probabilities; NaN and infinity vote for nothing.
+        cell_starts, ends, distance, confidence: arrays of LimbCells.
         limbs: (M, 2) int64 keypoint types.
         starts, x, y, scale: arrays of Peaks.
-        threshold: lowest confidence.
         radius: how far an end may miss a peak, in units of the peak's scale.
         radius_min: the same in cells, for the smallest persons.
         slack: the same as a share of the distance from the cell to the end.
@@ -72,7 +131,7 @@ def count_votes(  # type: ignore[no-untyped-def]
     Returns:
         the six arrays of Votes.
     """
-    M, _, h, w = paf.shape
+    M = len(limbs)
     K = len(starts) - 1
     widest = np.zeros(K, np.float32)
     largest = 1
@@ -96,20 +155,15 @@ def count_votes(  # type: ignore[no-untyped-def]
         leaving[0, low1:high1] = 0
         leaving[1, low2:high2] = 0
         begin = E
-        for r, c in _confident(paf[m, 0], threshold):
-            dx1, dy1, dx2, dy2 = paf[m, 1, r, c], paf[m, 2, r, c], paf[m, 4, r, c], paf[m, 5, r, c]
-            if not (abs(dx1) < w and abs(dy1) < h and abs(dx2) < w and abs(dy2) < h):
-                continue  # points out of the image, or NaN
-            x1, y1, x2, y2 = c + dx1, r + dy1, c + dx2, r + dy2
-            reach1 = max(radius_min, slack * math.sqrt(dx1 * dx1 + dy1 * dy1))
-            reach2 = max(radius_min, slack * math.sqrt(dx2 * dx2 + dy2 * dy2))
+        for i in range(cell_starts[m], cell_starts[m + 1]):
+            x1, y1, x2, y2 = ends[i, 0], ends[i, 1], ends[i, 2], ends[i, 3]
+            reach1, reach2 = max(radius_min, slack * distance[i, 0]), max(radius_min, slack * distance[i, 1])
             p, near1 = _nearest(x, y, scale, low1, high1, x1, y1, reach1, radius, widest[a])
             q, near2 = _nearest(x, y, scale, low2, high2, x2, y2, reach2, radius, widest[b])
-            confidence = min(paf[m, 0, r, c], np.float32(1.0))
             if p >= 0:
-                leaving[0, p] += confidence * near1
+                leaving[0, p] += confidence[i] * near1
             if q >= 0:
-                leaving[1, q] += confidence * near2
+                leaving[1, q] += confidence[i] * near2
             if p < 0 or q < 0:
                 continue
             e = record[p - low1, q - low2]
@@ -124,7 +178,7 @@ def count_votes(  # type: ignore[no-untyped-def]
                 limb[e], first[e], second[e], weight[e] = m, p, q, 0
                 places[e] = 0
                 E += 1
-            v = confidence * near1 * near2
+            v = confidence[i] * near1 * near2
             weight[e] += v
             places[e, 0] += v * x1
             places[e, 1] += v * y1
@@ -137,21 +191,6 @@ def count_votes(  # type: ignore[no-untyped-def]
             if weight[e] > 0:
                 places[e] /= weight[e]
     return limb[:E], first[:E], second[:E], weight[:E], share[:E], places[:E]
-
-
-@njit(cache=True, nogil=True)
-def _confident(plane, threshold):  # type: ignore[no-untyped-def]
-    """Rows and columns of the cells at or above the threshold."""
-    h, w = plane.shape
-    for r in range(h):
-        count = 0
-        for c in range(w):
-            count += plane[r, c] >= threshold
-        if count == 0:
-            continue
-        for c in range(w):
-            if plane[r, c] >= threshold:
-                yield r, c
 
 
 @njit(cache=True, nogil=True)

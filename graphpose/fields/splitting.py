@@ -86,12 +86,12 @@ def _share_out(  # type: ignore[no-untyped-def]
     at = np.empty((n, 2))
     mine = np.flatnonzero((ends[0] == p) | (ends[1] == p))
     count = 0
+    side = reference[1]
     for e in mine:
-        side = reference[1]
-        if limb[e] == reference[0] and ends[side, e] == p and count < n:
-            if weight[e] >= min_weight and share[e, side] >= min_share and share[e, 1 - side] >= 0.5:
-                at[count] = places[e, 2 * side : 2 * side + 2]
-                count += 1
+        reason = weight[e] >= min_weight and share[e, side] >= min_share and share[e, 1 - side] >= 0.5
+        if limb[e] == reference[0] and ends[side, e] == p and reason and count < n:
+            at[count] = places[e, 2 * side : 2 * side + 2]
+            count += 1
     sums = np.zeros((n, 3))
     chosen = np.empty(len(mine), np.int64)
     for i, e in enumerate(mine):
