@@ -83,6 +83,7 @@ class PoseNetwork(nn.Module):
         Raises:
             GraphposeError: when the two do not fit; names the settings.
         """
+        require_same_skeleton(config, state)
         network = cls(dataclasses.replace(config, pretrained=False), adjacency=state.get("keypoint_graph.matrix"))
         network.load_state_dict(state)
         return network
@@ -116,19 +117,8 @@ class PoseNetwork(nn.Module):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in torch, after a check that the weights are of this skeleton."""
-        for key, name, expected in (
-            ("pif_head.conv.bias", "keypoints", self.pif_head),
-            ("paf_head.conv.bias", "limbs", self.paf_head),
-        ):
-            have = state_dict[key].numel() if key in state_dict else expected.conv.bias.numel()  # type: ignore[union-attr]
-            count, channels = expected.shape
-            if have != count * channels * expected.upsample**2:
-                raise GraphposeError(
-                    f"weights with skeleton '{self.spec.skeleton.name}': the weights' field head has "
-                    f"{have / channels / expected.upsample**2:g} {name} at upsample {expected.upsample} where the "
-                    f"skeleton has {count}"
-                )
+        """As in torch, after :func:`require_same_skeleton`."""
+        require_same_skeleton(self.config, state_dict)
         return super().load_state_dict(state_dict, strict, assign)
 
     def fold(self) -> PoseNetwork:
@@ -182,6 +172,22 @@ class PoseNetwork(nn.Module):
         """Inverse of :meth:`graph_state`."""
         if self.keypoint_graph is not None and state is not None:
             self.keypoint_graph.state = state.cpu().clone()
+
+
+def require_same_skeleton(config: PoseNetworkConfig, state: Mapping[str, Tensor]) -> None:
+    """GraphposeError naming both counts when weights have other keypoints or limbs than the configured skeleton."""
+    skeleton = config.skeleton
+    for key, name, count, channels in (
+        ("pif_head.conv.bias", "keypoints", skeleton.num_keypoints, len(PIF)),
+        ("paf_head.conv.bias", "limbs", skeleton.num_limbs, len(PAF)),
+    ):
+        per_field = channels * config.upsample**2
+        if key in state and state[key].numel() != count * per_field:
+            have = state[key].numel() / per_field
+            raise GraphposeError(
+                f"weights with skeleton '{skeleton.name}': the weights' field head has {have:g} {name} at upsample "
+                f"{config.upsample} where the skeleton has {count}"
+            )
 
 
 def build_adjacency(config: PoseNetworkConfig) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -50,7 +51,15 @@ class NonLocal(nn.Module):
             conv(of).flatten(2).transpose(1, 2).unsqueeze(1)
             for conv, of in ((self.theta, x), (self.phi, pooled), (self.g, pooled))
         )
-        # The source's relation has no 1/√d; the softmax inside is stable in half precision.
-        context = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # (B, 1, HW, C/2)
+        context = _attend(query, key, value)  # (B, 1, HW, C/2)
         context = context.squeeze(1).transpose(1, 2).unflatten(2, (H, W))  # (B, C/2, H, W)
         return x + self.norm(self.out(context))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(θᵀφ) g, in float32: θᵀφ has no 1/√d in the source and overflows float16 long before its factors do."""
+    device = query.device.type
+    if not torch.is_autocast_enabled(device):
+        return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+    with torch.autocast(device, enabled=False):
+        return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), scale=1.0)
