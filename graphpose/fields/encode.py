@@ -18,6 +18,7 @@ Source: Kreiss, Bertoni, Alahi, "PifPaf: Composite Fields for Human Pose Estimat
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ PATCH_RADIUS = 2  # cells; a keypoint's patch, 4 × 4
 LIMB_RADIUS = 1.5  # cells; a limb is three cells wide
 LIMB_MARGIN = 2.0  # cells left out at either end of a limb
 LIMB_MARGIN_SHARE = 0.4  # of the limb's length, at most
+CPU_CHUNK = 4  # images at once on a CPU
 CENTRE_WEIGHT = 0.05  # of the squared distance to a limb's centre, beside the squared distance to the limb itself
 
 
@@ -48,18 +50,20 @@ class Targets:
 
 @dataclasses.dataclass
 class _Covers:
-    """Which cell each of N (keypoint or limb, cell) pairs covers, and how near it is.
+    """Which cells keypoints or limbs cover and how near they are, on a grid that the arrays broadcast to.
 
     Attributes:
-        owner: (N,) row of the keypoint or limb.
-        column, row: (N,) cell.
-        cost: (N,) squared distance in cells²; the lowest owns the cell.
+        owner: row of the keypoint or limb.
+        column, row: cell, possibly outside the image.
+        cost: squared distance in cells²; the lowest owns the cell.
+        within: whether the cell is covered; the grid has a few that are not.
     """
 
     owner: Tensor
     column: Tensor
     row: Tensor
     cost: Tensor
+    within: Tensor
 
 
 @torch.no_grad()
@@ -69,6 +73,7 @@ def encode(
     spec: FieldSpec,
     image_size: tuple[int, int],
     ignore: Tensor | None = None,
+    out: Targets | None = None,
 ) -> Targets:
     """Field targets of a batch of images.
 
@@ -80,6 +85,7 @@ def encode(
         image_size: height and width of the images in pixels.
         ignore: (B, H, W) bool; pixels where nothing is known: no confidence target in their cells unless a keypoint or
             limb covers them.
+        out: targets of the same shape to write into, whatever they hold; new memory costs as much as all the rest.
 
     Returns:
         Targets on the device of ``keypoints``, the same bits on every device and for every split into batches.
@@ -90,23 +96,47 @@ def encode(
     Source: PifPaf (CVPR 2019), sections 3.2 and 3.3; H* and A* of DGCN's Eq. 2–3.
     """
     B, K = _check(keypoints, scales, spec, image_size, ignore)
-    height, width = image_size
-    h, w = spec.size(height, width)
-    pif = keypoints.new_full((B, K, len(PIF), h, w), torch.nan, dtype=torch.float32)
-    paf = keypoints.new_full((B, spec.skeleton.num_limbs, len(PAF), h, w), torch.nan, dtype=torch.float32)
-    for field in (pif, paf):
-        field[:, :, 0] = 0
-        if ignore is not None:
-            cells = ignore[:, :: spec.stride, :: spec.stride]
-            field[:, :, 0].masked_fill_(cells[:, None], torch.nan)
+    h, w = spec.size(*image_size)
+    shapes = ((B, K, len(PIF), h, w), (B, spec.skeleton.num_limbs, len(PAF), h, w))
+    if out is None:
+        out = Targets(*(torch.empty(shape, dtype=torch.float32, device=keypoints.device) for shape in shapes))
+    elif (out.pif.shape, out.paf.shape) != shapes or out.pif.dtype != torch.float32 or not out.pif.is_contiguous():
+        raise GraphposeError(
+            f"'out' holds targets of shape {tuple(out.pif.shape)} and {tuple(out.paf.shape)}; "
+            f"contiguous float32 of {shapes[0]} and {shapes[1]} is needed"
+        )
+    # On a CPU a few images at a time keep the intermediate tensors in its cache.
+    chunk = CPU_CHUNK if keypoints.device.type == "cpu" else max(B, 1)
+    for begin in range(0, B, chunk):
+        images = slice(begin, begin + chunk)
+        cells = None if ignore is None else ignore[images, :: spec.stride, :: spec.stride]
+        _encode(keypoints[images], scales[images], spec, image_size, cells, out.pif[images], out.paf[images])
+    return out
 
+
+def _encode(
+    keypoints: Tensor,
+    scales: Tensor,
+    spec: FieldSpec,
+    image_size: tuple[int, int],
+    ignored_cells: Tensor | None,
+    pif: Tensor,
+    paf: Tensor,
+) -> None:
+    """Writes the targets of some images into ``pif`` and ``paf``."""
+    for field in (pif, paf):
+        field.fill_(torch.nan)
+        field[:, :, 0] = 0
+        if ignored_cells is not None:
+            field[:, :, 0].masked_fill_(ignored_cells[:, None], torch.nan)
+
+    height, width = image_size
     x, y, visibility = keypoints.float().unbind(-1)  # (B, P, K)
     labelled = (visibility > 0) & (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     x, y = x / spec.stride, y / spec.stride
     scales = scales.float() / spec.stride
     _write_keypoints(pif, x, y, labelled, scales, spec)
     _write_limbs(paf, x, y, labelled, spec)
-    return Targets(pif, paf)
 
 
 def perfect_fields(targets: Targets) -> tuple[Tensor, Tensor]:
@@ -153,23 +183,19 @@ def _write_keypoints(pif: Tensor, x: Tensor, y: Tensor, labelled: Tensor, scales
     covers = _keypoint_covers(x, y)
     plane = image * pif.shape[1] + keypoint
     owner, cell, column, row = _contest(covers, plane, pif)
-    pif = pif.view(-1, len(PIF), pif.shape[-2] * pif.shape[-1])
-    plane = plane[owner]
-    pif[plane, PIF.CONFIDENCE, cell] = 1.0
-    pif[plane, PIF.X, cell] = x[owner] - column
-    pif[plane, PIF.Y, cell] = y[owner] - row
-    pif[plane, PIF.SCALE, cell] = scale[owner]
+    x, y, scale = (values.index_select(0, owner) for values in (x, y, scale))
+    channels = {PIF.CONFIDENCE: torch.ones_like(x), PIF.X: x - column, PIF.Y: y - row, PIF.SCALE: scale}
+    _write(pif, plane.index_select(0, owner), cell, channels)
 
 
 def _keypoint_covers(x: Tensor, y: Tensor) -> _Covers:
     steps = torch.arange(1 - PATCH_RADIUS, PATCH_RADIUS + 1, device=x.device)
-    columns = x.floor()[:, None] + steps  # (n, 4)
-    rows = y.floor()[:, None] + steps
-    dx, dy = columns - x[:, None], rows - y[:, None]
-    inside = (dx.abs() < PATCH_RADIUS)[:, None, :] & (dy.abs() < PATCH_RADIUS)[:, :, None]  # (n, 4, 4)
-    owner, r, c = inside.nonzero(as_tuple=True)
-    columns, rows, dx, dy = columns[owner, c], rows[owner, r], dx[owner, c], dy[owner, r]
-    return _Covers(owner, columns.long(), rows.long(), dx * dx + dy * dy)
+    column = (x.floor()[:, None] + steps)[:, None, :]  # (n, 1, 4)
+    row = (y.floor()[:, None] + steps)[:, :, None]  # (n, 4, 1)
+    dx, dy = column - x[:, None, None], row - y[:, None, None]
+    within = (dx.abs() < PATCH_RADIUS) & (dy.abs() < PATCH_RADIUS)  # (n, 4, 4)
+    owner = torch.arange(len(x), device=x.device)[:, None, None]
+    return _Covers(owner, column.long(), row.long(), dx * dx + dy * dy, within)
 
 
 def _write_limbs(paf: Tensor, x: Tensor, y: Tensor, labelled: Tensor, spec: FieldSpec) -> None:
@@ -184,13 +210,15 @@ def _write_limbs(paf: Tensor, x: Tensor, y: Tensor, labelled: Tensor, spec: Fiel
     covers = _limb_covers(x1, y1, x2, y2)
     plane = image * paf.shape[1] + limb
     owner, cell, column, row = _contest(covers, plane, paf)
-    paf = paf.view(-1, len(PAF), paf.shape[-2] * paf.shape[-1])
-    plane = plane[owner]
-    paf[plane, PAF.CONFIDENCE, cell] = 1.0
-    paf[plane, PAF.X1, cell] = x1[owner] - column
-    paf[plane, PAF.Y1, cell] = y1[owner] - row
-    paf[plane, PAF.X2, cell] = x2[owner] - column
-    paf[plane, PAF.Y2, cell] = y2[owner] - row
+    x1, y1, x2, y2 = (values.index_select(0, owner) for values in (x1, y1, x2, y2))
+    channels = {
+        PAF.CONFIDENCE: torch.ones_like(x1),
+        PAF.X1: x1 - column,
+        PAF.Y1: y1 - row,
+        PAF.X2: x2 - column,
+        PAF.Y2: y2 - row,
+    }
+    _write(paf, plane.index_select(0, owner), cell, channels)
 
 
 def _limb_covers(x1: Tensor, y1: Tensor, x2: Tensor, y2: Tensor) -> _Covers:
@@ -198,9 +226,9 @@ def _limb_covers(x1: Tensor, y1: Tensor, x2: Tensor, y2: Tensor) -> _Covers:
     length = (dx * dx + dy * dy).sqrt()
     margin = torch.clamp(LIMB_MARGIN / length.clamp(min=1e-6), max=LIMB_MARGIN_SHARE)
     # The limb as a function of its longer direction u: v = v1 + (u − u1) · slope, |slope| ≤ 1.
-    across = dx.abs() < dy.abs()
-    u1, v1 = torch.where(across, y1, x1), torch.where(across, x1, y1)
-    du, dv = torch.where(across, dy, dx), torch.where(across, dx, dy)
+    steep = dx.abs() < dy.abs()
+    u1, v1 = torch.where(steep, y1, x1), torch.where(steep, x1, y1)
+    du, dv = torch.where(steep, dy, dx), torch.where(steep, dx, dy)
     slope = torch.where(du == 0, 0.0, dv / du)
     start, stop = u1 + margin * du, u1 + (1 - margin) * du
     low, high = torch.minimum(start, stop), torch.maximum(start, stop)
@@ -208,33 +236,45 @@ def _limb_covers(x1: Tensor, y1: Tensor, x2: Tensor, y2: Tensor) -> _Covers:
     # Cells along: the integers strictly between low − 1.5 and high + 1.5, every limb its own number of them.
     first = (low - LIMB_RADIUS).floor() + 1
     count = ((high + LIMB_RADIUS).ceil() - first).long()  # (n,)
-    limb = torch.repeat_interleave(count)  # (steps,)
-    step = torch.arange(len(limb), device=limb.device) - (count.cumsum(0) - count)[limb]
-    u = first[limb] + step
-    nearest = torch.minimum(torch.maximum(u, low[limb]), high[limb])
-    v = v1[limb] + (nearest - u1[limb]) * slope[limb]  # the limb's own place beside that cell
+    owner = torch.repeat_interleave(count)  # (steps,)
+    step = torch.arange(len(owner), device=owner.device) - (count.cumsum(0) - count).index_select(0, owner)
+    table = torch.stack([first, low, high, u1, v1, slope, u1 + 0.5 * du, v1 + 0.5 * dv])  # (8, n)
+    first, low, high, u1, v1, slope, centre_u, centre_v = table.index_select(1, owner)
+    u = first + step
+    nearest = torch.minimum(torch.maximum(u, low), high)
+    v = v1 + (nearest - u1) * slope  # the limb's own place beside that cell
 
     # Cells across: the three integers strictly within 1.5 of v.
-    cells = ((v - LIMB_RADIUS).floor() + 1)[:, None] + torch.arange(3, device=v.device)  # (steps, 3)
-    index, place = ((cells - v[:, None]).abs() < LIMB_RADIUS).nonzero(as_tuple=True)
-    limb, u, v_cell = limb[index], u[index], cells[index, place]
-    along, beside = u - nearest[index], v_cell - v[index]
-    to_centre_u, to_centre_v = u - (u1 + 0.5 * du)[limb], v_cell - (v1 + 0.5 * dv)[limb]
-    centre = to_centre_u * to_centre_u + to_centre_v * to_centre_v
-    cost = along * along + beside * beside + CENTRE_WEIGHT * centre
-    across = across[limb]
-    column, row = torch.where(across, v_cell, u), torch.where(across, u, v_cell)
-    return _Covers(limb, column.long(), row.long(), cost)
+    u, along, to_centre_u = u[:, None], (u - nearest)[:, None], (u - centre_u)[:, None]
+    across = ((v - LIMB_RADIUS).floor() + 1)[:, None] + torch.arange(3, device=v.device)  # (steps, 3)
+    beside, to_centre_v = across - v[:, None], across - centre_v[:, None]
+    to_centre = to_centre_u * to_centre_u + to_centre_v * to_centre_v
+    cost = along * along + beside * beside + CENTRE_WEIGHT * to_centre
+    steep = steep.index_select(0, owner)[:, None]
+    column, row = torch.where(steep, across, u), torch.where(steep, u, across)
+    return _Covers(owner[:, None], column.long(), row.long(), cost, beside.abs() < LIMB_RADIUS)
 
 
 def _contest(covers: _Covers, plane: Tensor, field: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The cheapest cover of every covered cell: its owner, flat cell within the plane, column and row, (won,) each."""
     h, w = field.shape[-2:]
-    planes = field.shape[0] * field.shape[1]
-    inside = (covers.column >= 0) & (covers.column < w) & (covers.row >= 0) & (covers.row < h)
+    nobody = field.shape[0] * field.shape[1] * h * w
+    column, row = covers.column, covers.row
+    valid = covers.within & (column >= 0) & (column < w) & (row >= 0) & (row < h)
     # Covers outside the image all fall into one more segment that nobody reads.
-    cell = covers.row * w + covers.column
-    target = torch.where(inside, plane[covers.owner] * (h * w) + cell, planes * h * w)
-    argmin = scatter_min(covers.cost, target, planes * h * w + 1)[1]
-    won = ((argmin[target] == torch.arange(len(target), device=target.device)) & inside).nonzero(as_tuple=True)[0]
-    return covers.owner[won], cell[won], covers.column[won], covers.row[won]
+    target = torch.where(valid, (plane * (h * w))[covers.owner] + row * w + column, nobody).reshape(-1)
+    argmin = scatter_min(covers.cost.reshape(-1), target, nobody + 1)[1]
+    winner = argmin.index_select(0, target) == torch.arange(len(target), device=target.device)
+    won = (winner & valid.reshape(-1)).nonzero().squeeze(1)
+    owner, column, row = (
+        part.expand(valid.shape).reshape(-1).index_select(0, won) for part in (covers.owner, column, row)
+    )
+    return owner, row * w + column, column, row
+
+
+def _write(field: Tensor, plane: Tensor, cell: Tensor, channels: dict[Any, Tensor]) -> None:
+    """Writes values (won,) of each channel into the cells (won,) of the planes (won,) of a field."""
+    size = field.shape[-2] * field.shape[-1]
+    first = plane * (field.shape[2] * size) + cell
+    for channel, values in channels.items():
+        field.view(-1).scatter_(0, first + channel * size, values)
