@@ -217,10 +217,11 @@ def warp_sample(sample: Sample, matrix: np.ndarray, size: tuple[int, int], flip:
     Returns:
         The input with its exact inverse map; pixels outside of the original image are filled and ignored.
     """
+    image, ignore = _warp_pixels(sample, matrix, size)
     warped = Sample(
-        image=_warp_image(sample.image, matrix, size),
+        image=image,
         persons=warp_persons(sample.persons, matrix, size, flip),
-        ignore=_warp_ignore(sample.ignore, matrix, size),
+        ignore=ignore,
         image_id=sample.image_id,
         file_name=sample.file_name,
     )
@@ -256,16 +257,28 @@ def warp_persons(
     return mapped.select((keypoints[:, :, 2] > 0).any(axis=1) & ~persons.iscrowd)
 
 
-def _warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if image.shape[:2] == size and np.array_equal(matrix, np.eye(2, 3)):
-        return image
+def _warp_pixels(sample: Sample, matrix: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and ignore mask through one warp; the mask travels as a fourth channel, with which OpenCV is twice as fast
+    as without."""
+    if sample.image.shape[:2] == size and np.array_equal(matrix, np.eye(2, 3)):
+        return sample.image, sample.ignore
+    known = cv2.cvtColor(sample.image, cv2.COLOR_RGB2RGBA)  # fourth channel 255: known
+    if sample.ignore.any():
+        known[sample.ignore, 3] = 0
     # Bilinear sampling skips pixels below half size; averaging whole blocks first keeps what lies between them.
-    factor = int(1 / affine_scale(matrix) + 1e-6)
+    factor = int(1 / np.linalg.norm(matrix[:, :2], axis=0).max() + 1e-6)
     if factor > 1:
-        image, matrix = _shrink(image, factor), matrix @ _enlarging(factor)
-    return cv2.warpAffine(
-        image, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=FILL
+        known, matrix = _shrink(known, factor), matrix @ _enlarging(factor)
+    known = cv2.warpAffine(
+        known,
+        matrix,
+        (size[1], size[0]),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(*FILL, 0),
     )
+    # Where an image is enlarged, its corner pixels mix with what lies around it and keep a quarter at least.
+    return cv2.cvtColor(known, cv2.COLOR_RGBA2RGB), known[:, :, 3] < 63
 
 
 def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
@@ -280,22 +293,3 @@ def _enlarging(factor: int) -> np.ndarray:
     """(3, 3) map from pixels of the shrunk image to those of the original."""
     middle = (factor - 1) / 2
     return np.array([[factor, 0, middle], [0, factor, middle], [0, 0, 1]])
-
-
-def _warp_ignore(ignore: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest-pixel warp of a mask; True outside of the original image."""
-    height, width = ignore.shape
-    if not ignore.any():
-        corners = np.array([(0, 0), (size[1] - 1, 0), (0, size[0] - 1), (size[1] - 1, size[0] - 1)])
-        back = apply_affine(invert_affine(matrix), corners)
-        if (back >= -0.5).all() and (back <= (width - 0.5, height - 0.5)).all():
-            return np.zeros(size, bool)
-    warped = cv2.warpAffine(
-        ignore.view(np.uint8),
-        matrix,
-        (size[1], size[0]),
-        flags=cv2.INTER_NEAREST,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=1,
-    )
-    return warped.astype(bool)
