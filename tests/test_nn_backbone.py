@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -75,6 +76,21 @@ def test_a_stage_reads_the_pixels_around_its_cell():
 def test_impossible_backbones_are_refused(arguments, message):
     with pytest.raises(GraphposeError, match=message):
         Backbone(**arguments)
+
+
+def test_weights_that_timm_cannot_get_are_reported_with_the_setting(monkeypatch):
+    create = timm.create_model
+
+    def offline(name, pretrained=False, **options):
+        if pretrained:
+            raise OSError("no route to host")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(
+        GraphposeError, match=r"pretrained=True with backbone 'resnet10t': .*no route.*local weights file"
+    ):
+        Backbone("resnet10t", (16,), pretrained=True)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -162,8 +178,8 @@ def test_the_v1_file_is_recognised_and_cannot_be_loaded_as_v15(resnet50_v1_file)
 
 
 def test_the_v1_file_classifies_photographs_surely_only_with_v1_strides(resnet50_v1_file):
-    photographs = sorted(Path(os.environ["GRAPHPOSE_DATA"]).glob("coco/val2017/*.jpg"))[:6]
-    if len(photographs) < 6:
+    photographs = sorted(Path(os.environ["GRAPHPOSE_DATA"]).glob("coco/val2017/*.jpg"))[:12]
+    if len(photographs) < 12:
         pytest.skip("no photographs under GRAPHPOSE_DATA")
     images = []
     for photograph in photographs:

@@ -102,11 +102,12 @@ def _create(name: str, stem_pool: bool, dilate: bool, **options: Any) -> Any:
         options["output_stride"] = 16
     try:
         model: Any = timm.create_model(name, features_only=True, feature_cls="getter", **options)
-    except (TypeError, NotImplementedError, AssertionError, AttributeError) as error:
-        setting = "dilate=True with " if dilate else ""
-        raise GraphposeError(
-            f"{setting}backbone '{name}': timm cannot build it as a feature pyramid ({error}); choose another backbone"
-        ) from error
+    except Exception as error:  # timm's own are of every kind; the settings at fault are the same
+        if options.get("pretrained"):
+            setting, advice = "pretrained=True with ", "give the path of a local weights file or pretrained=False"
+        else:
+            setting, advice = "dilate=True with " if dilate else "", "choose another backbone"
+        raise GraphposeError(f"{setting}backbone '{name}': timm cannot build it ({error}); {advice}") from error
     if not stem_pool:
         _remove_stem_pool(model.model)
     for module in model.modules():

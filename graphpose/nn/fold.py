@@ -65,7 +65,7 @@ def fold_graph_layer(layer: GraphLayer, adjacency: Tensor) -> nn.Conv2d:
 
 def fold_non_local(block: NonLocal) -> None:
     """Fold the batch norm after the block's last convolution into it, in place."""
-    if isinstance(block.norm, nn.BatchNorm2d):
+    if isinstance(block.norm, nn.modules.batchnorm._BatchNorm):
         block.out, block.norm = fuse_conv_bn_eval(block.out, block.norm), nn.Identity()
 
 
