@@ -5,11 +5,11 @@ from pathlib import Path
 
 import cv2
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
 
 from graphpose.errors import GraphposeError
+from graphpose.nn import backbone as backbones
 from graphpose.nn.backbone import Backbone
 from graphpose.nn.weights import declared_variant, read_state
 
@@ -79,14 +79,14 @@ def test_impossible_backbones_are_refused(arguments, message):
 
 
 def test_weights_that_timm_cannot_get_are_reported_with_the_setting(monkeypatch):
-    create = timm.create_model
+    create = backbones.timm.create_model
 
     def offline(name, pretrained=False, **options):
         if pretrained:
             raise OSError("no route to host")
         return create(name, **options)
 
-    monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr(backbones.timm, "create_model", offline)
     with pytest.raises(
         GraphposeError, match=r"pretrained=True with backbone 'resnet10t': .*no route.*local weights file"
     ):
