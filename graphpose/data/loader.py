@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from graphpose.data.batch import Batch
 from graphpose.data.dataset import PoseDataset
@@ -181,10 +182,10 @@ def collate(items: Sequence[Warped]) -> Batch:
     width = max((s.image.shape[1] for s in samples), default=0)
     P = max((len(s.persons) for s in samples), default=0)
     K = samples[0].persons.keypoints.shape[1] if samples else 0
-    images = torch.empty(len(items), 3, height, width)
+    images = _allocate(len(items), 3, height, width)
     keypoints = torch.zeros(len(items), P, K, 3)
     scales = torch.zeros(len(items), P)
-    ignore = torch.empty(len(items), height, width, dtype=torch.bool)
+    ignore = _allocate(len(items), height, width, dtype=torch.bool)
     for i, sample in enumerate(samples):
         h, w = sample.image.shape[:2]
         images[i, :, h:], images[i, :, :h, w:] = 0, 0
@@ -204,6 +205,17 @@ def collate(items: Sequence[Warped]) -> Batch:
         image_ids=[s.image_id for s in samples],
         file_names=[s.file_name for s in samples],
     )
+
+
+def _allocate(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """An uninitialised tensor; in a worker process in shared memory, as torch's own collation has it.
+
+    There the batch is filled where it travels, for copying it costs as much as making it.
+    """
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    empty = torch.empty(0, dtype=dtype)
+    return empty.new(empty._typed_storage()._new_shared(math.prod(shape))).resize_(*shape)
 
 
 def normalise(image: np.ndarray, out: torch.Tensor | None = None) -> torch.Tensor:
