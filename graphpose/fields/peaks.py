@@ -97,9 +97,7 @@ def find_peaks(  # type: ignore[no-untyped-def]
         out_starts[k] = total
         _drop_stragglers(bx[:n], by[:n], bs[:n], sums[:n], radius, radius_min)
         for p in range(n):
-            # Cells of the 4 × 4 patch that lie inside the image.
-            fx, fy = int(np.floor(bx[p])), int(np.floor(by[p]))
-            cells = (min(fx + 2, w - 1) - max(fx - 1, 0) + 1) * (min(fy + 2, h - 1) - max(fy - 1, 0) + 1)
+            cells = _patch(bx[p], w) * _patch(by[p], h)
             c = sums[p, 5] / max(cells, 4)  # 0 for stragglers
             if c < threshold:
                 continue
@@ -113,6 +111,13 @@ def find_peaks(  # type: ignore[no-untyped-def]
             field[out_starts[k] : total] = field[rank]
     out_starts[K] = total
     return out_starts, px[:total], py[:total], pc[:total], ps[:total]
+
+
+@njit(cache=True, nogil=True)
+def _patch(place, size):  # type: ignore[no-untyped-def]
+    """Cells 0 … size − 1 in one direction that a keypoint at ``place`` covers: those less than 2 cells from it."""
+    reach = 1.99  # a keypoint on a cell covers three, also when its place is not exact
+    return min(int(np.floor(place + reach)), size - 1) - max(int(np.ceil(place - reach)), 0) + 1
 
 
 @njit(cache=True, nogil=True)
