@@ -95,7 +95,7 @@ def test_fragments_without_scale_stay_apart():
 
 def test_the_decoder_joins_only_when_given_statistics():
     person = np.column_stack([mean_person(150, 100, 80), np.full(17, 2.0)])
-    person[5:7] = 0  # without shoulders the face hangs on nothing
+    person[5:11] = 0  # without shoulders the face hangs on nothing
     spec = FieldSpec(COCO, 8)
     keypoints = torch.tensor(person, dtype=torch.float32)[None, None]
     pif, paf = perfect_fields(encode(keypoints, torch.tensor([[80.0]]), spec, (321, 321)))
