@@ -31,6 +31,8 @@ def trained(**options) -> PoseNetwork:
                 tensor.uniform_(0.5, 2.0, generator=generator)
             elif name.endswith(("running_mean", "norm.bias", "W_d")):
                 tensor.normal_(generator=generator)
+            elif name.endswith("expand.weight"):
+                tensor.normal_(std=0.1, generator=generator)
     return network.eval()
 
 

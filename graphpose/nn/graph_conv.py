@@ -101,16 +101,17 @@ class GraphConv(nn.Module):
     def reset_parameters(self) -> None:
         """Start as a pure exchange between keypoints: W the identity, half of each row of β on the keypoint itself.
 
-        W_d is 1 on every edge as in SemGCN; the diagonal is raised so that the keypoints' maps do not all begin as one
-        and the same mean.
+        W_d starts at 0 off the diagonal, so that a drawn edge weighs as much as an absent one and the graphs of
+        training (A_d) and of evaluation (all ones) give the same network; what W_d learns makes the difference. The
+        diagonal keeps the keypoints' maps from all beginning as one and the same mean.
         """
         nn.init.eye_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
         if self.W_d is not None:
-            nn.init.ones_(self.W_d)
+            nn.init.zeros_(self.W_d)
             with torch.no_grad():
-                self.W_d.diagonal().add_(math.log(max(len(self.W_d) - 1, 1)))
+                self.W_d.diagonal().fill_(math.log(max(len(self.W_d) - 1, 1)))
 
     def relations(self, adjacency: Tensor) -> Tensor:
         """What multiplies the features: Ã of Eq. 4 or β(W_d ⊙ A) of Eq. 8, in the shape of ``adjacency``."""
