@@ -185,11 +185,16 @@ def _surfaces() -> np.ndarray:
 
 _SHOWS = _surfaces()
 _K = np.arange(17)
+_ON_HEAD = np.arange(17) < 5  # nose, eyes, ears
 
 
 def keypoint_visibility(labels: np.ndarray, placed: Placed, person: int) -> np.ndarray:
-    """(17, 3) float32 keypoints: x, y in pixels and 2 where the picture shows the keypoint, 1 where something hides it,
-    0 (with x = y = 0) where it lies outside of the image."""
+    """Keypoints as an annotator would label them.
+
+    Returns:
+        (17, 3) float32; x, y in pixels and 2 where the picture shows the keypoint, 1 where something hides it, 0 (with
+        x = y = 0) where it lies outside of the image or on the far side of the head, which COCO leaves unlabelled.
+    """
     height, width = labels.shape
     keypoints = np.empty((17, 3), np.float32)
     keypoints[:, :2] = placed.keypoints
@@ -199,5 +204,5 @@ def keypoint_visibility(labels: np.ndarray, placed: Placed, person: int) -> np.n
     seen = labels[cell[:, 1], cell[:, 0]]
     shown = _SHOWS[placed.figure.facing.astype(np.intp), _K, seen % _LABELS_PER_PERSON]
     keypoints[:, 2] = 1 + (shown & (seen // _LABELS_PER_PERSON == person) & (seen != OBJECT_LABEL))
-    keypoints[~inside] = 0
+    keypoints[~inside | ~placed.figure.facing & _ON_HEAD] = 0
     return keypoints

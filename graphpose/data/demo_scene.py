@@ -25,7 +25,7 @@ from graphpose.data.demo_render import (
     project,
 )
 
-_COUNTS = np.array((0.35, 0.27, 0.17, 0.10, 0.07, 0.04))  # of scenes with 1, 2, … 6 persons
+_COUNTS = np.array((0.42, 0.28, 0.15, 0.08, 0.04, 0.03))  # of scenes with 1, 2, … 6 persons
 _TALLEST = (0.95, 0.95, 0.85, 0.75, 0.68, 0.62)  # height of a person against the image's, by the number of persons
 _LEAST_SEEN = 0.42  # of a person's silhouette that others may not hide
 _LEAST_KEYPOINTS = 6
@@ -164,7 +164,7 @@ def _arrange(rng: np.random.Generator, size: int, count: int) -> list[_Placement
     for _ in range(count):
         figure = _somebody(rng)
         left, top, right, bottom = figure.box.tolist()
-        height = rng.uniform(0.36, tallest) if count > 1 else rng.uniform(0.48, tallest)
+        height = rng.uniform(0.62, 1.0) * tallest
         scale = size * min(height / (bottom - top), 1.15, 1.1 / (right - left))
         truncated = rng.random() < 0.2
         if truncated:
