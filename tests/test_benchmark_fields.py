@@ -26,21 +26,21 @@ def run(*arguments):
 
 @pytest.fixture
 def scenes(tmp_path):
-    """Two images with two mean persons each; the second person of each lacks the shoulders."""
+    """Two images with two mean persons each; the second person of each lacks shoulders and arms."""
     mean = shipped_statistics(COCO).offset_mean[0]
     annotations = []
     for image in (1, 2):
         for person, (x, y, size) in enumerate(((80, 60, 70), (220, 70, 90))):
             keypoints = [[x + size * dx, y + size * dy, 2] for dx, dy in mean]
             if person:
-                keypoints[5] = keypoints[6] = [0, 0, 0]
+                keypoints[5:11] = [[0, 0, 0]] * 6
             annotations.append(
                 {
                     "id": 10 * image + person,
                     "image_id": image,
                     "category_id": 1,
                     "iscrowd": 0,
-                    "keypoints": sum(keypoints, []),
+                    "keypoints": [value for keypoint in keypoints for value in keypoint],
                     "num_keypoints": sum(k[2] > 0 for k in keypoints),
                     "bbox": [0, 0, 320, 320],
                     "area": size**2,
