@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.decode import Decoder, DecoderConfig
@@ -73,7 +74,8 @@ def tune(
             for value in values:
                 if value == getattr(best, name):
                     continue
-                candidate = dataclasses.replace(best, **{name: value})
+                changed: dict[str, Any] = {name: value}
+                candidate = dataclasses.replace(best, **changed)
                 found = evaluate(candidate)
                 trials.append((name, value, found))
                 if found > best_score:
