@@ -1,8 +1,9 @@
 """Benchmarks of the parts whose speed the project promises; each prints one JSON object.
 
-    python experiments/benchmark.py encode --scenes scenes_n20.json
-    python experiments/benchmark.py decode --scenes scenes_n20.json --noise 0.15
-    python experiments/benchmark.py network --size 321
+python experiments/benchmark.py encode --scenes scenes_n20.json
+python experiments/benchmark.py decode --scenes scenes_n20.json --noise 0.15
+python experiments/benchmark.py network --size 321
+python experiments/benchmark.py load --annotations FILE --images FOLDER
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import sys
 
 import benchmark_fields
+import benchmark_loader
 import benchmark_network
 
 from graphpose.errors import GraphposeError
@@ -25,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="benchmark", required=True)
     benchmark_fields.add_parsers(subparsers)
     benchmark_network.add_parsers(subparsers)
+    benchmark_loader.add_parsers(subparsers)
     options = parser.parse_args(arguments)
     try:
         print(json.dumps(options.run(options)))

@@ -39,7 +39,7 @@ from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 from graphpose.checkpoint import load_checkpoint, require_skeleton
 from graphpose.data.dataset import PoseDataset
 from graphpose.errors import GraphposeError
-from graphpose.evaluate import Evaluation, evaluate, metrics_line
+from graphpose.evaluate import Evaluation, build_decoder, evaluate, metrics_line
 from graphpose.fields.decode import Decoder
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
@@ -68,6 +68,14 @@ def refuse_wrong_configuration(config: dict[str, Any], command_name: str, logger
 @experiment.main
 def main(_config: dict[str, Any], _run: Run, _seed: int) -> float:
     """Train, evaluate, write the artefacts; the result is the final AP."""
+    try:
+        return train_and_evaluate(_config, _run, _seed)
+    except GraphposeError as error:
+        raise SacredError(str(error), print_traceback=False, filter_traceback="always") from error
+
+
+def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int) -> float:
+    """The work of a run."""
     started = time.perf_counter()
     config = {key: value for key, value in _config.items() if key != "resume"}
     train_set, val_set = build_datasets(config, _seed)
@@ -82,6 +90,7 @@ def main(_config: dict[str, Any], _run: Run, _seed: int) -> float:
         content = load_checkpoint(Path(_config["resume"]))
         require_skeleton(content, train_set.skeleton, Path(_config["resume"]))
         trainer.restore(content)
+    decoder = build_decoder(network.spec, settings.decoder)
     parameters = sum(p.numel() for p in network.parameters())
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
@@ -96,28 +105,28 @@ def main(_config: dict[str, Any], _run: Run, _seed: int) -> float:
             f"{time.perf_counter() - epoch_started:.0f} s"
         )
         if trainer.epoch % settings.train.evaluate_every == 0 or trainer.epoch == settings.train.epochs:
-            evaluation = run_evaluation(trainer, settings, val_loader, val_set)
+            evaluation = run_evaluation(trainer, decoder, settings, val_loader, val_set)
             for name, value in evaluation.metrics.items():
                 _run.log_scalar(f"val.{name}", value, trainer.epoch)
             figures |= {f"val.{name}": value for name, value in evaluation.metrics.items()}
             line += f"  |  {metrics_line(evaluation.metrics)}"
         print(line, flush=True)
         history.append(figures)
-        trainer.save(folder / "checkpoint.pt")
+        trainer.save(folder / "checkpoint.pt", settings.decoder)
     if evaluation is None:
-        evaluation = run_evaluation(trainer, settings, val_loader, val_set)
+        evaluation = run_evaluation(trainer, decoder, settings, val_loader, val_set)
     write_artefacts(_run, folder, evaluation, history, val_set, settings.data["contact_sheet_images"])
     print(f"AP {evaluation.metrics['AP']:.3f} on {len(val_set)} evaluation images after "
           f"{(time.perf_counter() - started) / 60:.1f} minutes; look at {folder / 'contact_sheet.png'}")  # fmt: skip
     return evaluation.metrics["AP"]
 
 
-def run_evaluation(trainer: Trainer, settings: Any, loader: Any, dataset: PoseDataset) -> Evaluation:
+def run_evaluation(trainer: Trainer, decoder: Decoder, settings: Any, loader: Any, dataset: PoseDataset) -> Evaluation:
     """COCO figures of the averaged network."""
     network = trainer.averaged
     return evaluate(
         network,
-        Decoder(network.spec, settings.decoder),
+        decoder,
         loader,
         dataset.ground_truth(),
         precision=settings.train.precision,

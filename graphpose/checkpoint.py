@@ -29,6 +29,7 @@ def save_checkpoint(
     config: PoseNetworkConfig,
     *,
     ema: nn.Module | None = None,
+    decoder: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint atomically: temporary file beside it, fsync, rename.
@@ -38,6 +39,7 @@ def save_checkpoint(
         network: a :class:`PoseNetwork`.
         config: the configuration that built it, with its skeleton.
         ema: the averaged network, which evaluation and prediction prefer.
+        decoder: settings that the poses are decoded with, see :func:`graphpose.evaluate.build_decoder`.
         training: plain values and tensors to train on from: epoch, optimiser, scheduler, random states, settings.
     """
     content = {
@@ -45,6 +47,7 @@ def save_checkpoint(
         "config": config.to_dict(),
         "network": network.state_dict(),
         "ema": None if ema is None else ema.state_dict(),
+        "decoder": dict(decoder or {}),
         "training": dict(training or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise GraphposeError(
             f"checkpoint '{path}' cannot be read ({type(error).__name__}); it is damaged or no checkpoint at all"
         ) from error
-    if not isinstance(content, dict) or not {"format", "config", "network", "ema", "training"} <= content.keys():
+    keys = {"format", "config", "network", "ema", "decoder", "training"}
+    if not isinstance(content, dict) or not keys <= content.keys():
         raise GraphposeError(f"'{path}' is not a graphpose checkpoint: it lacks format, config and network")
     if content["format"] != FORMAT:
         raise GraphposeError(f"checkpoint '{path}' has format {content['format']}; this version reads format {FORMAT}")
@@ -130,7 +134,7 @@ def random_states() -> dict[str, Any]:
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]  # noqa: NPY002
     return {
         "python": [version, list(state), gauss],
-        "numpy": [str(name), keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

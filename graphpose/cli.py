@@ -49,6 +49,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_network_options(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
+    check = commands.add_parser("check", help="look for defects in a data set", description=run_check.__doc__)
+    check.add_argument("annotations", type=Path, help="COCO format, CrowdPose or MPII annotation file")
+    check.add_argument("--images", type=Path, help="folder of its images; without it only the records are looked at")
+    check.add_argument("--report", type=Path, help="write the report here, as JSON")
+    check.set_defaults(run=run_check)
+
+    export = commands.add_parser("export", help="write an ONNX file", description=run_export.__doc__)
+    export.add_argument("checkpoint", type=Path)
+    export.add_argument("out", type=Path, help="the .onnx file")
+    export.set_defaults(run=run_export)
+
     info = commands.add_parser("info", help="what a checkpoint holds", description=run_info.__doc__)
     info.add_argument("checkpoint", type=Path)
     info.set_defaults(run=run_info)
@@ -80,19 +91,19 @@ def run_predict(options: argparse.Namespace) -> int:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """COCO keypoint metrics of a checkpoint on a COCO-format data set."""
-    from graphpose.checkpoint import load_network
+    from graphpose.checkpoint import load_checkpoint, load_network
     from graphpose.data.coco import CocoDataset
     from graphpose.data.loader import make_loader
     from graphpose.data.transforms import EvalTransform
-    from graphpose.evaluate import evaluate
-    from graphpose.fields.decode import Decoder
+    from graphpose.evaluate import build_decoder, evaluate
 
     dataset = CocoDataset(options.annotations, options.images)
     network = load_network(options.checkpoint, options.device, skeleton=dataset.skeleton)
+    decoder = build_decoder(network.spec, load_checkpoint(options.checkpoint)["decoder"])
     loader = make_loader(
         dataset, EvalTransform(options.long_edge or None), options.batch_size, shuffle=False, workers=options.workers
     )
-    evaluation = evaluate(network, Decoder(network.spec), loader, dataset.ground_truth())
+    evaluation = evaluate(network, decoder, loader, dataset.ground_truth())
     for name, value in evaluation.metrics.items():
         print(f"{name:5s} {value:.4f}")
     if options.out is not None:
@@ -113,4 +124,24 @@ def run_info(options: argparse.Namespace) -> int:
     print(f"parameters: {sum(t.numel() for t in content['network'].values() if t.is_floating_point()):,}")
     print(f"averaged weights: {'yes' if content['ema'] is not None else 'no'}")
     print(f"epochs trained: {content['training'].get('epoch', 'unknown')}")
+    return 0
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Count what a data set holds and name every defect of its records and images; exit status 1 if it has errors."""
+    from graphpose.data.check import check_dataset
+
+    report = check_dataset(options.annotations, options.images)
+    print("\n".join(report.lines()))
+    if options.report is not None:
+        options.report.write_text(json.dumps(report.to_dict(), indent=1))
+    return 0 if report.ok else 1
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Write a checkpoint's network, folded, as ONNX with the fields' contract as metadata."""
+    from graphpose.checkpoint import load_network
+    from graphpose.export import export_onnx
+
+    print(f"written to {export_onnx(load_network(options.checkpoint), options.out)}")
     return 0

@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from graphpose.data.batch import Batch
-from graphpose.fields.decode import Decoder
+from graphpose.errors import GraphposeError
+from graphpose.fields.decode import Decoder, DecoderConfig
 from graphpose.fields.pose import Poses
-from graphpose.fields.spec import probabilities
+from graphpose.fields.spec import FieldSpec, probabilities
 from graphpose.metrics.coco import coco_results, evaluate_coco
 from graphpose.nn.network import PoseNetwork
+from graphpose.skeleton import SKELETONS
+from graphpose.statistics import shipped_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,42 @@ class Evaluation:
     results: list[dict[str, Any]]
     errors: list[str]
     seconds: dict[str, float]
+
+
+def build_decoder(spec: FieldSpec, settings: Mapping[str, Any] | None = None) -> Decoder:
+    """The decoder of a configuration or of a checkpoint's "decoder" entry.
+
+    Args:
+        spec: of the network.
+        settings: fields of :class:`DecoderConfig`, and ``join_fragments``: join the fragments of a person by the
+            statistics shipped for the skeleton. Without it they are joined where there are such statistics.
+
+    Raises:
+        GraphposeError: an unknown setting, or no statistics where ``join_fragments`` asks for them.
+    """
+    values = dict(settings or {})
+    # joining reads distances in units of sqrt(person area), which is all that the fields know of a person's size
+    joinable = SKELETONS.get(spec.skeleton.name) == spec.skeleton and spec.skeleton.scale_rule == "sqrt_area"
+    join = values.pop("join_fragments", joinable)
+    if join and not joinable:
+        raise GraphposeError(
+            f"join_fragments=True needs statistics in units of sqrt(person area), and skeleton '{spec.skeleton.name}' "
+            "has none; set join_fragments=False"
+        )
+    unknown = values.keys() - {field.name for field in dataclasses.fields(DecoderConfig)}
+    if unknown:
+        raise GraphposeError(f"unknown decoder setting {', '.join(sorted(unknown))}")
+    return Decoder(spec, DecoderConfig(**values), shipped_statistics(spec.skeleton) if join else None)
+
+
+def input_sizes(batch: Batch) -> list[tuple[int, int]]:
+    """Height and width in pixels that each image of a batch covers of the network's input, without its padding."""
+    H, W = batch.images.shape[-2:]
+    scales = torch.linalg.det(batch.to_original[:, :, :2]).abs().sqrt().tolist()  # original pixels per input pixel
+    return [
+        (min(H, round(height / scale)), min(W, round(width / scale)))
+        for (height, width), scale in zip(batch.original_sizes, scales, strict=True)
+    ]
 
 
 @torch.inference_mode()
@@ -66,7 +105,7 @@ def predict_batches(
             outputs = network(batch.images.to(device, non_blocking=True))
         pif, paf = probabilities(outputs["pif"].float()).cpu(), probabilities(outputs["paf"].float()).cpu()
         decoding = time.perf_counter()
-        poses = decoder.decode_batch(pif, paf)
+        poses = decoder.decode_batch(pif, paf, image_sizes=input_sizes(batch))
         if seconds is not None:
             seconds["network"] = seconds.get("network", 0.0) + decoding - started
             seconds["decode"] = seconds.get("decode", 0.0) + time.perf_counter() - decoding

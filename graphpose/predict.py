@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphpose.checkpoint import load_network
-from graphpose.data.coco import read_image
+from graphpose.checkpoint import load_checkpoint, load_network
+from graphpose.data.image import read_image
 from graphpose.data.loader import collate
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
-from graphpose.evaluate import predict_batches
+from graphpose.evaluate import build_decoder, predict_batches
 from graphpose.fields.decode import Decoder
 from graphpose.fields.pose import Poses
 from graphpose.metrics.coco import coco_results
@@ -32,20 +32,19 @@ class Predictor:
     Args:
         network: in evaluation mode, on the device that it runs on.
         long_edge: long edge in pixels that an image is resized to, None for its own size.
-        decoder: made for ``network.spec``; the default decoder otherwise.
+        decoder: made for ``network.spec``; by default one with default thresholds.
     """
 
     def __init__(self, network: PoseNetwork, long_edge: int | None = 641, decoder: Decoder | None = None) -> None:
         self.network = network.eval()
-        self.decoder = decoder or Decoder(network.spec)
+        self.decoder = decoder or build_decoder(network.spec)
         self.transform = EvalTransform(long_edge)
 
     @classmethod
-    def from_checkpoint(
-        cls, path: Path, long_edge: int | None = 641, device: torch.device | str = "cpu", decoder: Decoder | None = None
-    ) -> Predictor:
-        """A predictor with the network of a checkpoint."""
-        return cls(load_network(path, device), long_edge, decoder)
+    def from_checkpoint(cls, path: Path, long_edge: int | None = 641, device: torch.device | str = "cpu") -> Predictor:
+        """A predictor with the network and the decoder of a checkpoint."""
+        network = load_network(path, device)
+        return cls(network, long_edge, build_decoder(network.spec, load_checkpoint(path)["decoder"]))
 
     def __call__(self, image: np.ndarray) -> Poses:
         """Poses of one image.
@@ -70,7 +69,7 @@ class Predictor:
 
     def predict_file(self, path: Path) -> tuple[np.ndarray, Poses]:
         """The image of a file and its poses; GraphposeError names a file that cannot be read."""
-        image = read_image(path)
+        image = read_image(path, upright=True)
         return image, self(image)
 
 

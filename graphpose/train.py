@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,7 +128,7 @@ class Trainer:
     @property
     def averaged(self) -> PoseNetwork:
         """The network to evaluate: averaged weights where they are kept."""
-        return self.network if self.ema is None else self.ema.module
+        return self.network if self.ema is None else self.ema.module  # type: ignore[return-value]
 
     def train_epoch(self) -> dict[str, float]:
         """One pass over the loader; returns the mean of each part of the loss and the time shares."""
@@ -171,7 +171,8 @@ class Trainer:
             GraphposeError: the loss is not finite; names its parts and the batch's image ids. Nothing is updated.
         """
         batch = batch.to(self.device, non_blocking=True)
-        targets = encode(batch.keypoints, batch.scales, self.network.spec, batch.images.shape[-2:], batch.ignore)
+        height, width = batch.images.shape[-2:]
+        targets = encode(batch.keypoints, batch.scales, self.network.spec, (height, width), batch.ignore)
         images = batch.images
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
@@ -204,8 +205,8 @@ class Trainer:
         frozen = self.epoch < self.config.frozen_backbone_epochs
         self.network.freeze_backbone(weights=frozen, statistics=frozen or self.config.freeze_batch_norm)
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint from which :meth:`restore` trains on."""
+    def save(self, path: Path, decoder: Mapping[str, Any] | None = None) -> None:
+        """Write a checkpoint from which :meth:`restore` trains on; ``decoder`` as in :func:`save_checkpoint`."""
         training = {
             "epoch": self.epoch,
             "settings": dataclasses.asdict(self.config) | {"milestones": list(self.config.milestones)},
@@ -217,7 +218,7 @@ class Trainer:
             "graphs": self.network.graph_state(),
         }
         ema = None if self.ema is None else self.ema.module
-        save_checkpoint(path, self.network, self.network.config, ema=ema, training=training)
+        save_checkpoint(path, self.network, self.network.config, ema=ema, decoder=decoder, training=training)
 
     def restore(self, content: dict[str, Any]) -> None:
         """Take up training where the checkpoint ``content`` was saved (at the end of an epoch).
@@ -247,7 +248,7 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
         {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
@@ -268,11 +269,9 @@ def _warm_ema(decay: float) -> Callable[..., None]:
 
     @torch.no_grad()
     def update(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(steps)) / (10 + int(steps)))
-        for mean, value in zip(averaged, current, strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value.to(mean.dtype), weight)
-            else:
-                mean.copy_(value)
+        if averaged[0].is_floating_point():  # the lists are of one type each
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
+        else:
+            torch._foreach_copy_(averaged, current)
 
     return update

@@ -25,7 +25,7 @@ from graphpose.data.demo_render import (
     project,
 )
 
-_COUNTS = np.array((0.42, 0.28, 0.15, 0.08, 0.04, 0.03))  # of scenes with 1, 2, … 6 persons
+_COUNTS = np.array((0.46, 0.28, 0.13, 0.07, 0.04, 0.02))  # of scenes with 1, 2, … 6 persons
 _TALLEST = (0.95, 0.95, 0.85, 0.75, 0.68, 0.62)  # height of a person against the image's, by the number of persons
 _LEAST_SEEN = 0.42  # of a person's silhouette that others may not hide
 _LEAST_KEYPOINTS = 6
@@ -121,7 +121,7 @@ def _paint_obstacle(labels: np.ndarray, obstacle: Obstacle) -> None:
 def _obstacles(rng: np.random.Generator, size: int) -> list[Obstacle]:
     """Now and then a pole, a rail or a branch before the persons."""
     obstacles = []
-    if rng.random() < 0.22:
+    if rng.random() < 0.15:
         horizontal = rng.random() < 0.5
         middle = rng.uniform(0.15, 0.85) * size if not horizontal else rng.uniform(0.5, 0.95) * size
         slant = rng.uniform(-0.12, 0.12) * size
@@ -164,9 +164,9 @@ def _arrange(rng: np.random.Generator, size: int, count: int) -> list[_Placement
     for _ in range(count):
         figure = _somebody(rng)
         left, top, right, bottom = figure.box.tolist()
-        height = rng.uniform(0.62, 1.0) * tallest
+        height = rng.uniform(0.7, 1.0) * tallest
         scale = size * min(height / (bottom - top), 1.15, 1.1 / (right - left))
-        truncated = rng.random() < 0.2
+        truncated = rng.random() < 0.12
         if truncated:
             scale *= rng.uniform(1.1, 1.5)
         best, least = None, np.inf

@@ -11,7 +11,7 @@ from graphpose.skeleton import ScaleRule
 
 # COCO's own bands of person size, as the square root of the area in pixels (pycocotools, Params.setKpParams).
 SIZE_BANDS = {"small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, np.inf)}
-# CrowdPose's own cuts of the CrowdIndex (crowdposetools, cocoeval).
+# Cuts of the CrowdIndex in the CrowdPose paper; its evaluator cuts easy from medium at 0.2, see metrics/crowdpose.
 CROWD_BANDS = {"easy": (0.0, 0.1), "medium": (0.1, 0.8), "hard": (0.8, np.inf)}
 
 
