@@ -1,5 +1,6 @@
 """The Sacred experiment, as typed on the command line."""
 
+import importlib
 import json
 import os
 import re
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from graphpose.errors import GraphposeError
 
 SCRIPT = Path(__file__).parent.parent / "experiments" / "run.py"
 TINY = [
@@ -53,29 +56,65 @@ def test_resuming_takes_up_where_the_checkpoint_was(tmp_path):
     assert "epoch 1/2" not in again.stdout
 
 
+@pytest.fixture
+def configurations(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return importlib.import_module("configurations")
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("changes", "message"),
     [
-        (["adjacncy=dynamic"], "unknown configuration key 'adjacncy'; did you mean adjacency"),
-        (["loss.pif_ofset=2"], "unknown configuration key 'loss.pif_ofset'; did you mean loss.pif_offset"),
-        (["adjacency=dinamic"], "choose one of none, identity, hand_crafted, soft, dynamic"),
-        (["adjacency=none", "strides=[16,8]"], r"strides \(16, 8\) with adjacency 'none'"),
-        (["data=imagenet"], "data='imagenet' must be demo or coco"),
-        (["batch_size=0"], "batch_size=0 must be a positive whole number"),
-        (["coco_local", "data_root=/nowhere"], "does not exist; set data_root, or GRAPHPOSE_DATA"),
-        ([*TINY, "device=cuda:7"], "device='cuda:7'"),
-        ([*TINY, "resume=nowhere.pt"], "checkpoint 'nowhere.pt' does not exist"),
+        ({"adjacncy": "dynamic"}, "unknown configuration key 'adjacncy'; did you mean adjacency"),
+        ({"loss": {"pif_ofset": 2}}, r"unknown configuration key 'loss\.pif_ofset'; did you mean loss\.pif_offset"),
+        ({"loss": 3}, r"'loss' is a group; set loss\.<name>"),
+        ({"adjacency": "dinamic"}, "choose one of none, identity, hand_crafted, soft, dynamic"),
+        ({"adjacency": "none", "strides": [16, 8]}, r"strides \(16, 8\) with adjacency 'none'"),
+        ({"data": "imagenet"}, "data='imagenet' must be demo or coco"),
+        ({"batch_size": 0}, "batch_size=0 must be a positive whole number"),
     ],
 )
-def test_what_cannot_be_run_is_refused_in_one_line_naming_the_key(tmp_path, arguments, message):
-    done = run(tmp_path, "with", *arguments)
+def test_a_wrong_configuration_is_refused_naming_the_key(configurations, changes, message):
+    with pytest.raises(GraphposeError, match=message):
+        configurations.build_settings(configurations.DEFAULTS | changes)
+
+
+def test_data_and_devices_that_are_not_there_are_named(configurations):
+    with pytest.raises(GraphposeError, match="does not exist; set data_root, or GRAPHPOSE_DATA"):
+        configurations.build_datasets(configurations.COCO_LOCAL | {"data_root": "/nowhere"}, seed=0)
+    with pytest.raises(GraphposeError, match="data=coco needs train_annotations"):
+        configurations.build_datasets(configurations.DEFAULTS | {"data": "coco"}, seed=0)
+    with pytest.raises(GraphposeError, match="device='gpu' must be auto, cpu, cuda"):
+        configurations.resolve_device("gpu")
+
+
+@pytest.mark.parametrize("name", ["DEMO", "COCO_FULL", "COCO_LOCAL", "COCO_EIGHT"])
+def test_every_named_configuration_builds(configurations, name):
+    settings = configurations.build_settings(configurations.DEFAULTS | getattr(configurations, name))
+    assert settings.network.adjacency == "dynamic"
+    assert settings.data["data"] == ("demo" if name == "DEMO" else "coco")
+
+
+def test_the_papers_settings_are_those_of_its_implementation_details(configurations):
+    settings = configurations.build_settings(configurations.DEFAULTS | configurations.COCO_FULL)
+    weights = settings.loss
+    assert (weights.pif_confidence, weights.pif_offset, weights.paf_confidence, weights.paf_offset) == (30, 2, 50, 3)
+    assert (settings.train.epochs, settings.train.learning_rate, settings.train.optimizer) == (100, 1e-3, "sgd")
+    assert (settings.data["batch_size"], settings.network.gamma, settings.network.strides) == (8, 0.5, (16,))
+
+
+@pytest.mark.parametrize("argument", ["adjacncy=dynamic", "resume=nowhere.pt"])
+def test_a_refused_run_prints_one_line_and_no_traceback(tmp_path, argument):
+    done = run(tmp_path, "with", *TINY, argument)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    assert re.search(message, done.stderr), done.stderr
+    assert re.search("did you mean adjacency|checkpoint 'nowhere.pt' does not exist", done.stderr), done.stderr
 
 
-@pytest.mark.parametrize("name", ["demo", "coco", "coco_local", "coco_eight"])
-def test_every_named_configuration_prints_its_keys(tmp_path, name):
-    done = run(tmp_path, "print_config", "with", name)
+def test_photographs_train_and_evaluate_through_the_experiment(tmp_path, data_root):
+    done = run(
+        tmp_path, "with", "coco_eight", "epochs=1", "warmup_epochs=0", "image_ids=[36,49]", "batch_size=2", "workers=0",
+        "image_size=97", "long_edge=97", environment={"GRAPHPOSE_DATA": str(data_root.resolve())},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "adjacency" in done.stdout
+    assert "2 training and 2 evaluation images" in done.stdout
