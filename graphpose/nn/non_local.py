@@ -59,7 +59,7 @@ class NonLocal(nn.Module):
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(θᵀφ) g, in float32: θᵀφ has no 1/√d in the source and overflows float16 long before its factors do."""
     device = query.device.type
-    if not torch.is_autocast_enabled(device):
+    if device == "meta" or not torch.is_autocast_enabled(device):  # meta has no autocast to ask about
         return F.scaled_dot_product_attention(query, key, value, scale=1.0)
     with torch.autocast(device, enabled=False):
         return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), scale=1.0)
