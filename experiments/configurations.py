@@ -130,7 +130,7 @@ DEMO: dict[str, Any] = {
 }
 
 # Does the network learn real images at all? Trained and evaluated on the first eight photographs of the training set,
-# the demo's network, from scratch: AP ≥ 0.90 is expected for every adjacency, within minutes on a CPU.
+# the demo's network, from scratch: the loss falls and AP rises as long as it trains (AP 0.53 after 160 epochs, three minutes).
 #     GRAPHPOSE_DATA=… python experiments/run.py with coco_eight adjacency=dynamic
 COCO_EIGHT: dict[str, Any] = DEMO | {
     "data": "coco",
@@ -143,8 +143,8 @@ COCO_EIGHT: dict[str, Any] = DEMO | {
     "long_edge": 321,
     "batch_size": 4,
     "evaluation_batch_size": 4,
-    "epochs": 160,
-    "evaluate_every": 40,
+    "epochs": 400,
+    "evaluate_every": 100,
     "warmup_epochs": 5,
     "weight_decay": 0.0,
     "augment": GROUPS["augment"]
