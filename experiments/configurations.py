@@ -130,7 +130,7 @@ DEMO: dict[str, Any] = {
 }
 
 # Does the network learn real images at all? Trained and evaluated on the first eight photographs of the training set,
-# the demo's network, from scratch: the loss falls and AP rises as long as it trains (AP 0.53 after 160 epochs, three minutes).
+# the demo's network, from scratch: AP rises as long as it trains (0.53 after 160 epochs, three minutes).
 #     GRAPHPOSE_DATA=… python experiments/run.py with coco_eight adjacency=dynamic
 COCO_EIGHT: dict[str, Any] = DEMO | {
     "data": "coco",
