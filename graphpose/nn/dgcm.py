@@ -61,8 +61,7 @@ class DGCM(nn.Module):
         self.non_local: nn.Module = NonLocal(K * d, pool) if config.non_local else nn.Identity()
         self.expand = nn.Conv2d(K * d, channels, 3, padding=1)
         nn.init.kaiming_normal_(self.reduce.weight, nonlinearity="linear")
-        # The module begins as the identity: random additions to the features cost a network from scratch most of its
-        # first epochs, and a pretrained one its pretraining.
+        # The module begins as the identity, so that pretrained features reach the heads unchanged.
         nn.init.zeros_(self.expand.weight)
         nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
         nn.init.constant_((self.norm if d == 1 else self.read).bias, CONFIDENCE_BIAS)  # type: ignore[arg-type]
