@@ -55,8 +55,15 @@ class FieldHead(nn.Module):
         Returns:
             (B, N, channels, h, w) float32; confidences are logits, the PIF's scale is positive.
         """
-        fields = F.pixel_shuffle(self.conv(features), self.upsample)[..., : size[0], : size[1]]
-        fields = fields.float().unflatten(1, self.shape)  # (B, N, channels, h, w)
+        B, _, H, W = features.shape
+        u = self.upsample
+        # In channels last the shuffle would gather single numbers; this way, it copies rows. (The weight of a 1×1
+        # convolution can be in both formats, and its strides choose the output's.)
+        weight = self.conv.weight.flatten(1)[:, :, None, None]
+        fields = F.conv2d(features.contiguous(), weight, self.conv.bias).float()
+        fields = fields.reshape(B, *self.shape, u, u, H, W).permute(0, 1, 2, 5, 3, 6, 4)  # (B, N, channels, H, u, W, u)
+        fields = fields.reshape(B, *self.shape, H * u, W * u)[..., : size[0], : size[1]]
         if self.has_scale:
-            fields = torch.cat((fields[:, :, : PIF.SCALE], F.softplus(fields[:, :, PIF.SCALE :])), 2)
+            rest, scale = fields.split((PIF.SCALE, len(PIF) - PIF.SCALE), 2)
+            return torch.cat((rest, F.softplus(scale)), 2)
         return fields.contiguous()

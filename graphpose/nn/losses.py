@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -106,20 +106,19 @@ class PoseLoss(nn.Module):
         """
         c = self.config
         with torch.autocast(pif_target.device.type, enabled=False):
-            pif, paf = outputs["pif"].float(), outputs["paf"].float()
-            pif_target, paf_target = pif_target.float(), paf_target.float()
-            ends = ((PAF.X1, PAF.SPREAD1), (PAF.X2, PAF.SPREAD2))
+            # unbind, not slices: the gradient of a slice is a field full of zeros, one for each slice
+            pif, paf = outputs["pif"].float().unbind(2), outputs["paf"].float().unbind(2)
+            pif_to, paf_to = pif_target.float().unbind(2), paf_target.float().unbind(2)
+            ends = ((PAF.X1, PAF.Y1, PAF.SPREAD1), (PAF.X2, PAF.Y2, PAF.SPREAD2))
             parts: dict[str, Tensor] = {
                 # Eq. 2
-                "pif_confidence": c.pif_confidence
-                * self._confidence(pif[:, :, PIF.CONFIDENCE], pif_target[:, :, PIF.CONFIDENCE]),
-                "pif_offset": c.pif_offset * self._offset(pif, pif_target, PIF.X, PIF.SPREAD),
-                "pif_scale": c.pif_scale * self._scale(pif[:, :, PIF.SCALE], pif_target[:, :, PIF.SCALE]),
+                "pif_confidence": c.pif_confidence * self._confidence(pif[PIF.CONFIDENCE], pif_to[PIF.CONFIDENCE]),
+                "pif_offset": c.pif_offset * self._offset(pif, pif_to, PIF.X, PIF.Y, PIF.SPREAD),
+                "pif_scale": c.pif_scale * self._scale(pif[PIF.SCALE], pif_to[PIF.SCALE]),
                 # Eq. 3
-                "paf_confidence": c.paf_confidence
-                * self._confidence(paf[:, :, PAF.CONFIDENCE], paf_target[:, :, PAF.CONFIDENCE]),
-                "paf_offset": c.paf_offset * torch.stack([self._offset(paf, paf_target, x, b) for x, b in ends]).sum(),
-                "intermediate": c.intermediate * self._intermediate(outputs["intermediate"], pif_target),
+                "paf_confidence": c.paf_confidence * self._confidence(paf[PAF.CONFIDENCE], paf_to[PAF.CONFIDENCE]),
+                "paf_offset": c.paf_offset * torch.stack([self._offset(paf, paf_to, *end) for end in ends]).sum(),
+                "intermediate": c.intermediate * self._intermediate(outputs["intermediate"], pif_to[PIF.CONFIDENCE]),
             }
             return {**parts, "total": torch.stack(list(parts.values())).sum()}  # Eq. 1
 
@@ -131,24 +130,21 @@ class PoseLoss(nn.Module):
             return loss.sum() / known.sum().clamp(min=1)
         return (loss.sum((0, 2, 3)) / known.sum((0, 2, 3)).clamp(min=1)).sum()  # Σ_k
 
-    def _offset(self, field: Tensor, target: Tensor, x: int, spread: int) -> Tensor:
-        """φ of the offsets x, y from channel ``x`` on, over the cells that have a target."""
-        offset, offset_target = field[:, :, x : x + 2], target[:, :, x : x + 2]  # (B, N, 2, h, w)
-        known = ~offset_target.isnan()
+    def _offset(self, field: Sequence[Tensor], target: Sequence[Tensor], x: int, y: int, spread: int) -> Tensor:
+        """φ of the offsets in channels ``x`` and ``y``, over the cells that have a target."""
+        known = ~(target[x] + target[y]).isnan()  # (B, N, h, w)
         # Unknown cells get their own prediction as target: no loss, and no NaN in the gradient.
-        offset_target = torch.where(known, offset_target, offset.detach())
+        dx, dy = (torch.where(known, field[c] - target[c], 0.0) for c in (x, y))
         if self.config.regression_loss == "smooth_l1":
-            loss = F.smooth_l1_loss(offset, offset_target, reduction="none") * known
-            return self._reduce(loss, known)
-        known_cell = known.all(2)
-        log_b = field[:, :, spread]  # (B, N, h, w)
+            zero = torch.zeros_like(dx)
+            losses = [F.smooth_l1_loss(d, zero, reduction="none") for d in (dx, dy)]
+            return self._reduce(losses[0] + losses[1], known, terms=2)
         # The bound keeps exp(-log b) in range; PifPaf clips there too.
-        log_b = log_b.clamp(min=-5.0)
-        dx, dy = (offset - offset_target).unbind(2)
+        log_b = field[spread].clamp(min=-5.0)
         # not vector_norm, which took a third of a training step on CPU; the bound keeps the gradient at 0 finite
         distance = (dx * dx + dy * dy).clamp(min=1e-12).sqrt()
-        loss = (log_b + math.log(2) + distance * torch.exp(-log_b)) * known_cell
-        return self._reduce(loss, known_cell)
+        loss = (log_b + math.log(2) + distance * torch.exp(-log_b)) * known
+        return self._reduce(loss, known)
 
     def _scale(self, scale: Tensor, target: Tensor) -> Tensor:
         known = ~target.isnan()
@@ -156,16 +152,16 @@ class PoseLoss(nn.Module):
             F.smooth_l1_loss(scale, torch.where(known, target, scale.detach()), reduction="none") * known, known
         )
 
-    def _reduce(self, loss: Tensor, known: Tensor) -> Tensor:
+    def _reduce(self, loss: Tensor, known: Tensor, terms: int = 1) -> Tensor:
+        """``loss`` of all cells as one number; each known cell's is the sum of so many ``terms``."""
         if self.config.regression_reduction == "mean":
-            return loss.sum() / known.sum().clamp(min=1)
+            return loss.sum() / (terms * known.sum()).clamp(min=1)
         return loss.sum() / self.config.regression_divisor / len(loss)
 
-    def _intermediate(self, logits: list[Tensor], pif_target: Tensor) -> Tensor:
-        """Mean over the N DGCMs, so that each weighs α / N."""
+    def _intermediate(self, logits: list[Tensor], target: Tensor) -> Tensor:
+        """Mean over the N DGCMs, so that each weighs α / N; ``target`` is the PIF's confidence, (B, K, h, w)."""
         if not logits:
-            return pif_target.new_zeros(())
-        target = pif_target[:, :, PIF.CONFIDENCE]
+            return target.new_zeros(())
         losses = [self._confidence(x.float(), resample_confidence(target, x.shape[-2:])) for x in logits]
         return torch.stack(losses).mean()
 
