@@ -1,18 +1,21 @@
 """Checkpoints: the weights and everything that is needed to build them again and to train on.
 
 A checkpoint is one file written by ``torch.save`` and read with ``weights_only=True``: it holds tensors and plain
-values, never code. It is written atomically, so that a file under its final name is always whole.
+values, never code. It is written atomically, so that a file under its final name is always whole, and ends in a trailer
+with its length and SHA-256, so that a file that a disk or a copy has damaged is never trained on. The trailer stands
+behind the archive that ``torch.load`` reads, which does not mind it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
-import random
+import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -20,7 +23,11 @@ from graphpose.errors import GraphposeError
 from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
 from graphpose.skeleton import Skeleton
 
-FORMAT = 1
+logger = logging.getLogger(__name__)
+
+FORMAT = 2
+TRAILER = struct.Struct("<8sQ32s")  # magic, length of what is before it, SHA-256 of that
+MAGIC = b"graphpos"
 
 
 def save_checkpoint(
@@ -31,6 +38,7 @@ def save_checkpoint(
     ema: nn.Module | None = None,
     decoder: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    keep_previous: bool = False,
 ) -> None:
     """Write a checkpoint atomically: temporary file beside it, fsync, rename.
 
@@ -40,7 +48,11 @@ def save_checkpoint(
         config: the configuration that built it, with its skeleton.
         ema: the averaged network, which evaluation and prediction prefer.
         decoder: settings that the poses are decoded with, see :func:`graphpose.evaluate.build_decoder`.
-        training: plain values and tensors to train on from: epoch, optimiser, scheduler, random states, settings.
+        training: plain values and tensors to train on from, see :func:`graphpose.training_state.training_state`.
+        keep_previous: what ``path`` held is kept as :func:`previous_path`.
+
+    Raises:
+        GraphposeError: the file could not be written; ``path`` then holds what it held before.
     """
     content = {
         "format": FORMAT,
@@ -50,42 +62,120 @@ def save_checkpoint(
         "decoder": dict(decoder or {}),
         "training": dict(training or {}),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w+b") as file:
+            _write(content, file)
+        if keep_previous and path.exists():
+            os.replace(path, previous_path(path))
         os.replace(temporary, path)
-    except OSError as error:
-        raise GraphposeError(f"checkpoint '{path}' could not be written: {error.strerror or error}") from error
+        _sync_folder(path.parent)
+    # torch.save turns an OSError inside its archive writer into a RuntimeError
+    except (OSError, RuntimeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
+        raise GraphposeError(f"checkpoint '{path}' could not be written: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _write(content: Mapping[str, Any], file: BinaryIO) -> None:
+    """Archive and trailer, on the disk when this returns."""
+    torch.save(content, file)
+    file.flush()
+    file.seek(0)
+    digest = _digest(file)
+    length = file.seek(0, os.SEEK_END)
+    file.write(TRAILER.pack(MAGIC, length, digest))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _digest(file: BinaryIO, length: int | None = None) -> bytes:
+    """SHA-256 of the next ``length`` bytes of a file, or of all that follow."""
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20 if length is None else min(1 << 20, length)):
+        digest.update(block)
+        length = None if length is None else length - len(block)
+    return digest.digest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power failure, where the system can open folders."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def previous_path(path: Path) -> Path:
+    """Where the checkpoint before the last is kept: ``checkpoint.previous.pt`` beside ``checkpoint.pt``."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Content of a checkpoint with its tensors on ``device``.
+    """Content of a checkpoint with its tensors on ``device``; verified before anything of it is used.
+
+    Where the file is damaged or missing and the one before it was kept, a warning names both and that one is read.
 
     Raises:
-        GraphposeError: the file is missing, truncated, damaged, or no graphpose checkpoint.
+        GraphposeError: the file is missing, truncated, damaged, or no graphpose checkpoint, and no previous one helps.
     """
     path = Path(path)
+    try:
+        return _read(path, device)
+    except GraphposeError as error:
+        previous = previous_path(path)
+        if not previous.is_file():
+            raise
+        try:
+            content = _read(previous, device)
+        except GraphposeError as second:
+            raise GraphposeError(f"{error}; and the one before it: {second}") from error
+        logger.warning("%s; using the one before it, '%s'", error, previous)
+        return content
+
+
+def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
+    """Content of exactly this file."""
     if not path.is_file():
         raise GraphposeError(f"checkpoint '{path}' does not exist")
     try:
+        with open(path, "rb") as file:
+            problem = _problem(file)
+    except OSError as error:
+        raise GraphposeError(f"checkpoint '{path}' cannot be read: {error.strerror or error}") from error
+    if problem:
+        raise GraphposeError(f"checkpoint '{path}' cannot be read: {problem}; it is damaged or no graphpose checkpoint")
+    try:
         content = torch.load(path, map_location=device, weights_only=True)
-    # torch.load raises whatever its zip reader and unpickler meet in a damaged file
+    # torch.load raises whatever its zip reader and unpickler meet in another's file
     except Exception as error:
-        raise GraphposeError(
-            f"checkpoint '{path}' cannot be read ({type(error).__name__}); it is damaged or no checkpoint at all"
-        ) from error
+        raise GraphposeError(f"checkpoint '{path}' cannot be read ({type(error).__name__}: {error})") from error
     keys = {"format", "config", "network", "ema", "decoder", "training"}
     if not isinstance(content, dict) or not keys <= content.keys():
         raise GraphposeError(f"'{path}' is not a graphpose checkpoint: it lacks format, config and network")
     if content["format"] != FORMAT:
         raise GraphposeError(f"checkpoint '{path}' has format {content['format']}; this version reads format {FORMAT}")
     return content
+
+
+def _problem(file: BinaryIO) -> str | None:
+    """What is wrong with the length or the checksum of a file; None when nothing is."""
+    size = file.seek(0, os.SEEK_END)
+    if size < TRAILER.size:
+        return f"it has {size} bytes only"
+    file.seek(size - TRAILER.size)
+    magic, length, digest = TRAILER.unpack(file.read(TRAILER.size))
+    if magic != MAGIC:
+        return "it does not end in length and checksum"
+    if length != size - TRAILER.size:
+        return f"it should have {length + TRAILER.size} bytes and has {size}"
+    file.seek(0)
+    return None if _digest(file, length) == digest else "its checksum is wrong"
 
 
 def require_skeleton(content: Mapping[str, Any], skeleton: Skeleton, path: Path) -> None:
@@ -117,7 +207,18 @@ def load_network(
     Raises:
         GraphposeError: see :func:`load_checkpoint` and :func:`require_skeleton`; or the weights do not fit.
     """
-    content = load_checkpoint(path)
+    return network_from_checkpoint(load_checkpoint(path), path, device, ema=ema, skeleton=skeleton)
+
+
+def network_from_checkpoint(
+    content: Mapping[str, Any],
+    path: Path,
+    device: torch.device | str = "cpu",
+    *,
+    ema: bool = True,
+    skeleton: Skeleton | None = None,
+) -> PoseNetwork:
+    """As :func:`load_network`, from the content of a checkpoint that was read already; ``path`` is for messages."""
     if skeleton is not None:
         require_skeleton(content, skeleton, path)
     weights = content["ema"] if ema and content["ema"] is not None else content["network"]
@@ -126,26 +227,3 @@ def load_network(
     except RuntimeError as error:
         raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {error}") from error
     return network.to(device).eval()
-
-
-def random_states() -> dict[str, Any]:
-    """States of Python's, numpy's and torch's global generators, as values that ``weights_only=True`` reads."""
-    version, state, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]  # noqa: NPY002
-    return {
-        "python": [version, list(state), gauss],
-        "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Inverse of :func:`random_states`."""
-    version, state, gauss = states["python"]
-    random.setstate((version, tuple(state), gauss))
-    name, keys, position, has_gauss, cached = states["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
-    torch.set_rng_state(states["torch"].cpu())
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])

@@ -91,15 +91,16 @@ def run_predict(options: argparse.Namespace) -> int:
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """COCO keypoint metrics of a checkpoint on a COCO-format data set."""
-    from graphpose.checkpoint import load_checkpoint, load_network
+    from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
     from graphpose.data.coco import CocoDataset
     from graphpose.data.loader import make_loader
     from graphpose.data.transforms import EvalTransform
     from graphpose.evaluate import build_decoder, evaluate
 
     dataset = CocoDataset(options.annotations, options.images)
-    network = load_network(options.checkpoint, options.device, skeleton=dataset.skeleton)
-    decoder = build_decoder(network.spec, load_checkpoint(options.checkpoint)["decoder"])
+    content = load_checkpoint(options.checkpoint)
+    network = network_from_checkpoint(content, options.checkpoint, options.device, skeleton=dataset.skeleton)
+    decoder = build_decoder(network.spec, content["decoder"])
     loader = make_loader(
         dataset, EvalTransform(options.long_edge or None), options.batch_size, shuffle=False, workers=options.workers
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphpose.checkpoint import load_checkpoint, load_network
+from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
 from graphpose.data.image import read_image
 from graphpose.data.loader import collate
 from graphpose.data.sample import Persons, Sample
@@ -43,8 +43,9 @@ class Predictor:
     @classmethod
     def from_checkpoint(cls, path: Path, long_edge: int | None = 641, device: torch.device | str = "cpu") -> Predictor:
         """A predictor with the network and the decoder of a checkpoint."""
-        network = load_network(path, device)
-        return cls(network, long_edge, build_decoder(network.spec, load_checkpoint(path)["decoder"]))
+        content = load_checkpoint(path)
+        network = network_from_checkpoint(content, path, device)
+        return cls(network, long_edge, build_decoder(network.spec, content["decoder"]))
 
     def __call__(self, image: np.ndarray) -> Poses:
         """Poses of one image.

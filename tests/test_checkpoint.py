@@ -10,14 +10,13 @@ import torch
 from graphpose.checkpoint import (
     load_checkpoint,
     load_network,
-    random_states,
     require_skeleton,
-    restore_random_states,
     save_checkpoint,
 )
 from graphpose.errors import GraphposeError
 from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
 from graphpose.skeleton import COCO, CROWDPOSE
+from graphpose.training.random_state import random_states, restore_random_states
 
 
 def small_config(**changes) -> PoseNetworkConfig:
@@ -84,7 +83,7 @@ def test_a_truncated_checkpoint_is_unreadable_and_named(checkpoint, length):
 
 def test_another_file_is_no_checkpoint(tmp_path):
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
-    with pytest.raises(GraphposeError, match="not a graphpose checkpoint"):
+    with pytest.raises(GraphposeError, match="no graphpose checkpoint"):
         load_checkpoint(tmp_path / "other.pt")
 
 

@@ -12,7 +12,8 @@ from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
-from graphpose.train import TrainConfig, Trainer, learning_rate_factor
+from graphpose.train import TrainConfig, Trainer
+from graphpose.training.optimizer import learning_rate_factor
 
 QUICK = TrainConfig(
     epochs=2,

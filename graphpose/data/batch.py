@@ -40,6 +40,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @classmethod
+    def nothing(cls) -> Batch:
+        """A batch without an image."""
+        empty = torch.zeros(0)
+        return cls(empty, empty, empty, empty, empty, [], [], [])
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch with the tensors that the network and the encoder read on ``device``."""
         moved = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -104,6 +105,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
             order = order[: self.length - self.length % (self.batch_size * self.world_size)]
         return order[self.rank :: self.world_size]
 
+    @property
+    def steps(self) -> int:
+        """Batches of a whole epoch on the rank that has most; a rank may have one batch less."""
+        images = self.length
+        if self.drop_last:
+            images -= images % (self.batch_size * self.world_size)
+        return math.ceil(math.ceil(images / self.world_size) / self.batch_size)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for index in self.indices()[self.first_batch * self.batch_size :]:
             yield self.epoch, int(index)
@@ -117,6 +126,12 @@ class PoseLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         return super().__iter__()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of a whole epoch, whatever :meth:`set_epoch` has skipped; the same on every rank."""
+        assert isinstance(self.sampler, EpochSampler)
+        return self.sampler.steps
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Choose what the next iteration yields.
@@ -157,6 +172,9 @@ class _Prepared(Dataset[Any]):
 
 
 def _start_worker(_: int) -> None:
+    # Ctrl-C and a scheduler's SIGTERM reach every process; the main one still needs batches, and ends the workers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     # Each worker is one of many: threads of its own would fight the others for the same cores.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

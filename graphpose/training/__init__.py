@@ -1,0 +1,1 @@
+"""The parts of :class:`graphpose.train.Trainer`, one job each."""

@@ -1,0 +1,77 @@
+"""When checkpoints are written: after every epoch, every so often within one, and before a run stops."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from graphpose.training.stop import Interrupted, StopRequest
+
+if TYPE_CHECKING:
+    from graphpose.train import Trainer
+
+T = TypeVar("T")
+NOTHING, SAVE, STOP = range(3)  # what the ranks agree on; the largest wins
+
+
+class Checkpointer:
+    """Writes a trainer's checkpoint when it is due.
+
+    Args:
+        trainer: whose state is written; its configuration says how often.
+        path: of the checkpoint; the one before the last is kept beside it.
+        decoder: see :func:`graphpose.checkpoint.save_checkpoint`.
+        configuration: of the run, to be taken from the checkpoint where it is resumed.
+        stop: asks for a checkpoint and the end of the run.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        path: Path,
+        decoder: Mapping[str, Any],
+        configuration: Mapping[str, Any],
+        stop: StopRequest,
+    ) -> None:
+        self.trainer, self.path, self.stop = trainer, path, stop
+        self.decoder, self.configuration = decoder, configuration
+        self._saved = time.monotonic()
+
+    def save(self, path: Path | None = None) -> None:
+        """Write the checkpoint now, or one of the same state to another ``path``."""
+        self.trainer.save(path or self.path, self.decoder, configuration=self.configuration, keep_previous=path is None)
+        self._saved = time.monotonic()
+
+    def after_step(self) -> None:
+        """To be called between two steps, on all ranks.
+
+        Raises:
+            Interrupted: the run was told to stop; its checkpoint is written.
+        """
+        config = self.trainer.config
+        due = 0 < config.checkpoint_every <= time.monotonic() - self._saved or (
+            config.checkpoint_every_steps and self.trainer.step % config.checkpoint_every_steps == 0
+        )
+        action = self.trainer.ranks.agree(STOP if self.stop.signal_number else SAVE if due else NOTHING)
+        if action != NOTHING:
+            self.save()
+        if action == STOP:
+            self._interrupt()
+
+    def guard(self, batches: Iterable[T]) -> Iterator[T]:
+        """The batches of an evaluation, for which a checkpoint was written before, until the run is told to stop."""
+        for batch in batches:
+            if self.stop.signal_number:
+                self._interrupt()
+            yield batch
+
+    def _interrupt(self) -> None:
+        number = self.stop.signal_number or signal.SIGTERM  # another rank may have got it first
+        raise Interrupted(
+            f"stopped by {signal.Signals(number).name} after epoch {self.trainer.epoch} and {self.trainer.step} steps; "
+            f"the checkpoint is '{self.path}'",
+            number,
+        )

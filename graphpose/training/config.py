@@ -1,0 +1,89 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from graphpose.errors import GraphposeError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run; the defaults are the paper's, or the baseline's where the paper is silent.
+
+    Attributes:
+        epochs: passes over the training set.
+        optimizer: "sgd" (Nesterov momentum) or "adamw".
+        learning_rate: at the end of the warm-up.
+        momentum: of SGD; AdamW's first beta is 0.9.
+        weight_decay: of the optimiser; batch-norm and bias are exempt.
+        schedule: "constant", "step" (a factor of ten at each milestone) or "cosine" (to zero at the end).
+        milestones: epochs of the drops of "step".
+        warmup_epochs: epochs, or a fraction of one, in which the learning rate rises linearly from a hundredth.
+        frozen_backbone_epochs: first epochs in which the backbone does not learn.
+        freeze_batch_norm: keep the backbone's batch-norm statistics as they were pretrained.
+        ema_decay: of the averaged weights, 0 for none; early on it is min(decay, (1 + n) / (10 + n)) after n steps.
+        clip_norm: largest norm of the gradient, 0 for no clipping.
+        precision: "float32", "bfloat16" or "float16" autocast.
+        channels_last: memory format of images and weights.
+        compile: run the network through torch.compile; the first steps then take minutes.
+        accumulate: parts that a batch passes the network in, one after the other, to save memory. The batch stays the
+            batch of one update and the loss is that of the whole batch; dynamic graphs are drawn for each part, and
+            batch norms that learn see a part at a time.
+        sync_batch_norm: batch norms that learn see the batches of all ranks (CUDA only); without it each rank's own,
+            and the running statistics are those of rank 0.
+        evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+        checkpoint_every: seconds between two checkpoints within an epoch, 0 for none; there is always one after an
+            epoch.
+        checkpoint_every_steps: steps between two checkpoints within an epoch, 0 for none.
+    """
+
+    epochs: int = 100
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 1e-3
+    momentum: float = 0.95
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    milestones: tuple[int, ...] = (75, 90)
+    warmup_epochs: float = 1.0
+    frozen_backbone_epochs: int = 1
+    freeze_batch_norm: bool = True
+    ema_decay: float = 0.999
+    clip_norm: float = 0.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    accumulate: int = 1
+    sync_batch_norm: bool = False
+    evaluate_every: int = 1
+    checkpoint_every: float = 600.0
+    checkpoint_every_steps: int = 0
+
+    def __post_init__(self) -> None:
+        def require(condition: bool, message: str) -> None:
+            if not condition:
+                raise GraphposeError(message)
+
+        require(self.epochs >= 1, f"epochs={self.epochs} must be at least 1")
+        require(self.optimizer in ("sgd", "adamw"), f"optimizer='{self.optimizer}' must be sgd or adamw")
+        require(self.learning_rate > 0, f"learning_rate={self.learning_rate} must be positive")
+        require(
+            self.schedule in ("constant", "step", "cosine"),
+            f"schedule='{self.schedule}' must be constant, step or cosine",
+        )
+        require(
+            self.precision in ("float32", "bfloat16", "float16"),
+            f"precision='{self.precision}' must be float32, bfloat16 or float16",
+        )
+        require(0 <= self.ema_decay < 1, f"ema_decay={self.ema_decay} must be in [0, 1)")
+        require(self.accumulate >= 1, f"accumulate={self.accumulate} must be at least 1")
+        for name in ("checkpoint_every", "checkpoint_every_steps"):
+            require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
+        require(self.evaluate_every >= 1, f"evaluate_every={self.evaluate_every} must be at least 1")
+        require(self.warmup_epochs >= 0, f"warmup_epochs={self.warmup_epochs} must not be negative")
+        require(
+            self.frozen_backbone_epochs < self.epochs or self.frozen_backbone_epochs == 0,
+            f"frozen_backbone_epochs={self.frozen_backbone_epochs} leaves nothing of epochs={self.epochs} to train the "
+            "backbone; set frozen_backbone_epochs=0 for a run that short",
+        )

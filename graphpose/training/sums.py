@@ -1,0 +1,129 @@
+"""What is summed over the steps of an epoch: the parts of the loss, images and seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphpose.errors import GraphposeError
+
+READ_EVERY = 20  # steps on a device whose results must be waited for
+
+
+class EpochSums:
+    """Sums over the steps of one epoch, for its figures.
+
+    Reading a number from a CUDA device stops it until all work before is done. So parts of the loss stay on the device
+    and are read once in :data:`READ_EVERY` steps, which is when a loss that is not finite is found; on a CPU at once.
+
+    Args:
+        device: that the losses come from.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.parts: dict[str, float] = {}
+        self.steps = self.images = self.unreadable = 0
+        self.seconds = self.seconds_waiting = self.seconds_learning = 0.0
+        self._unread: list[tuple[tuple[str, ...], Tensor, list[int]]] = []
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._since = time.perf_counter()
+
+    def add(self, parts: Mapping[str, Tensor], image_ids: Sequence[int]) -> None:
+        """Add the parts of one step's loss.
+
+        Raises:
+            GraphposeError: a loss is not finite, of this step or of one that was not read yet.
+        """
+        values = torch.stack([value.detach() for value in parts.values()])
+        self._unread.append((tuple(parts), values, list(image_ids)))
+        self.steps += 1
+        self.images += len(image_ids)
+        if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
+            self.read()
+
+    def read(self) -> None:
+        """Read what is still on the device.
+
+        Raises:
+            GraphposeError: a loss is not finite; names its parts and the image ids of its batch.
+        """
+        unread, self._unread = self._unread, []
+        if unread:
+            rows = torch.stack([values for _, values, _ in unread]).double().tolist()
+            for (names, _, image_ids), row in zip(unread, rows, strict=True):
+                if not all(map(math.isfinite, row)):
+                    values = ", ".join(f"{name} {value:.4g}" for name, value in zip(names, row, strict=True))
+                    raise GraphposeError(
+                        f"the loss is not finite ({values}) on image ids {image_ids}; look at these images, lower "
+                        "learning_rate or set clip_norm"
+                    )
+                for name, value in zip(names, row, strict=True):
+                    self.parts[name] = self.parts.get(name, 0.0) + value
+        for begin, end in self._events:
+            end.synchronize()
+            self.seconds_learning += begin.elapsed_time(end) / 1000
+        self._events.clear()
+
+    def start(self) -> None:
+        """Start the clock, at the begin of an epoch or where it is resumed."""
+        self._since = time.perf_counter()
+
+    @contextlib.contextmanager
+    def learning(self) -> Iterator[None]:
+        """Times forward, backward and optimiser."""
+        if self.device.type == "cuda":
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record()
+            yield
+            end.record()
+            self._events.append((begin, end))
+        else:
+            started = time.perf_counter()
+            yield
+            self.seconds_learning += time.perf_counter() - started
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything summed so far, as plain values."""
+        self.read()
+        now = time.perf_counter()
+        self.seconds, self._since = self.seconds + now - self._since, now
+        names = ("parts", "steps", "images", "unreadable", "seconds", "seconds_waiting", "seconds_learning")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        for name, value in state.items():
+            setattr(self, name, dict(value) if isinstance(value, Mapping) else value)
+
+    def figures(self, total: Callable[[list[float]], list[float]], ranks: int = 1) -> dict[str, float]:
+        """Figures of the epoch.
+
+        Args:
+            total: sums each number over all ranks.
+            ranks: how many there are.
+
+        Raises:
+            GraphposeError: there was no readable image on any rank.
+        """
+        state = self.state_dict()
+        names = sorted(self.parts) or ["total"]
+        waiting, learning = (
+            state[key] / max(state["seconds"], 1e-9) for key in ("seconds_waiting", "seconds_learning")
+        )
+        mine = [float(state["steps"]), float(state["images"]), float(state["unreadable"]), waiting, learning]
+        steps, images, unreadable, waiting, learning, *parts = total(mine + [self.parts.get(n, 0.0) for n in names])
+        if images == 0:
+            raise GraphposeError("the training set gave no readable image in a whole epoch; see the messages above")
+        return {f"loss.{name}": value / steps for name, value in zip(names, parts, strict=True)} | {
+            "unreadable": unreadable,
+            "waiting_share": waiting / ranks,
+            "outside_share": 1 - learning / ranks,
+            "images_per_second": images / state["seconds"],
+        }
