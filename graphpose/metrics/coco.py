@@ -16,6 +16,8 @@ from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
 from graphpose.skeleton import Skeleton
 
+Evaluator = Literal["pycocotools", "fast"]
+
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 
 
@@ -43,7 +45,7 @@ def evaluate_coco(
     skeleton: Skeleton,
     *,
     max_detections: int = 20,
-    evaluator: Literal["pycocotools", "fast"] = "pycocotools",
+    evaluator: Evaluator = "pycocotools",
 ) -> dict[str, float]:
     """AP and AR over OKS thresholds 0.50:0.05:0.95.
 
@@ -61,6 +63,42 @@ def evaluate_coco(
     Raises:
         GraphposeError: when a result has the wrong number of keypoint values or the evaluator is unknown or missing.
     """
+    evaluation = run_coco_evaluation(
+        ground_truth, results, skeleton, max_detections=max_detections, evaluator=evaluator
+    )
+    if evaluation is None:
+        return dict.fromkeys(METRICS, 0.0)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+    return summarise(evaluation.eval["precision"], evaluation.eval["recall"], evaluation.params.iouThrs)
+
+
+def run_coco_evaluation(
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    skeleton: Skeleton,
+    *,
+    max_detections: int = 20,
+    thresholds: Sequence[float] | None = None,
+    evaluator: Evaluator = "pycocotools",
+) -> Any:
+    """The evaluator itself after its matching, for those who need more than the ten figures.
+
+    Args:
+        ground_truth: COCO-format dict.
+        results: COCO results format; results of images that ``ground_truth`` does not have are left out, the others are
+            numbered from 1 in their order.
+        skeleton: gives K and the sigmas.
+        max_detections: poses per image that count, best first.
+        thresholds: of OKS; None is 0.50:0.05:0.95.
+        evaluator: see :func:`evaluate_coco`.
+
+    Returns:
+        A COCOeval on which ``evaluate()`` was called; None without results.
+
+    Raises:
+        GraphposeError: as evaluate_coco does.
+    """
     known = {image["id"] for image in ground_truth["images"]}
     kept = [dict(result) for result in results if result["image_id"] in known]
     for result in kept:
@@ -70,7 +108,7 @@ def evaluate_coco(
                 f"'{skeleton.name}' needs {3 * skeleton.num_keypoints}"
             )
     if not kept:
-        return dict.fromkeys(METRICS, 0.0)
+        return None
     coco_type, eval_type = _evaluator(evaluator)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco_type()
@@ -86,9 +124,10 @@ def evaluate_coco(
         evaluation.params.kpt_oks_sigmas = np.array(skeleton.sigmas)
         evaluation.params.imgIds = sorted(known)
         evaluation.params.maxDets = [max_detections]
+        if thresholds is not None:
+            evaluation.params.iouThrs = np.array(thresholds)
         evaluation.evaluate()
-        evaluation.accumulate()
-    return summarise(evaluation.eval["precision"], evaluation.eval["recall"], evaluation.params.iouThrs)
+    return evaluation
 
 
 def summarise(precision: np.ndarray, recall: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:
