@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import CachedDataset, PoseDataset
 from graphpose.data.demo import DemoDataset
-from graphpose.data.loader import make_loader
+from graphpose.data.loader import PoseLoader, make_loader
 from graphpose.data.transforms import AugmentConfig, EvalTransform, TrainTransform
+from graphpose.distributed import ALONE, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.fields.decode import DecoderConfig
 from graphpose.nn.losses import LossConfig
@@ -247,25 +247,34 @@ def build_datasets(data: Mapping[str, Any], seed: int) -> tuple[PoseDataset, Pos
     return train, CocoDataset(root / data["val_annotations"], root / data["val_images"], skeleton=train.skeleton)
 
 
-def build_loaders(settings: Settings, train: PoseDataset, val: PoseDataset, seed: int) -> tuple[DataLoader, DataLoader]:
-    """Loaders of both sets."""
+def build_loaders(
+    settings: Settings, train: PoseDataset, val: PoseDataset, seed: int, ranks: Ranks = ALONE
+) -> tuple[PoseLoader, PoseLoader]:
+    """This rank's loaders of both sets."""
     data, device = settings.data, resolve_device(settings.data["device"])
-    shared = {"seed": seed, "workers": data["workers"], "pin_memory": device.type == "cuda"}
+    shared = {
+        "seed": seed,
+        "workers": data["workers"],
+        "pin_memory": device.type == "cuda",
+        "rank": ranks.rank,
+        "world_size": ranks.world_size,
+    }
     if data["cache"]:
         train = CachedDataset(train)
     transform = TrainTransform(data["image_size"], train.skeleton, settings.augment)
+    drop_last = len(train) > data["batch_size"] * ranks.world_size
     return (
-        make_loader(
-            train, transform, data["batch_size"], shuffle=True, drop_last=len(train) > data["batch_size"], **shared
-        ),
+        make_loader(train, transform, data["batch_size"], shuffle=True, drop_last=drop_last, **shared),
         make_loader(val, EvalTransform(data["long_edge"]), data["evaluation_batch_size"], shuffle=False, **shared),
     )
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name; "auto" takes CUDA where there is one."""
+    """The device of a name; "auto" takes CUDA where there is one, each rank its own."""
+    if name == "auto" and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise GraphposeError(f"device='{name}', but this torch sees no CUDA device; use device=cpu")
     try:

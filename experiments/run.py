@@ -4,15 +4,20 @@
     python experiments/run.py with adjacency=none                # the PifPaf baseline on it
     python experiments/run.py with coco_local adjacency=dynamic  # photographs under $GRAPHPOSE_DATA
     python experiments/run.py print_config with coco             # all keys and their values, without running
+    python experiments/run.py with resume=3                      # go on with runs/3 where its checkpoint is
+    torchrun --nproc-per-node 2 experiments/run.py with coco     # on two GPUs (or CPUs, device=cpu)
 
-Every run leaves a folder under runs/ with its configuration, figures per epoch (metrics.json), checkpoint.pt,
-evaluation.json (COCO's ten figures), results.json, contact_sheet.png and loss_curve.png; the last line names it.
+Every run leaves a folder under runs/ with its configuration, figures per epoch (metrics.json), checkpoint.pt and the
+one before it, best.pt, evaluation.json (COCO's ten figures), results.json, contact_sheet.png and loss_curve.png; the
+last line names it. SIGTERM and Ctrl-C write a checkpoint and end the run as interrupted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -26,30 +31,45 @@ from configurations import (
     COCO_LOCAL,
     DEFAULTS,
     DEMO,
+    Settings,
     build_datasets,
     build_loaders,
     build_settings,
     resolve_device,
 )
+from records import (
+    AtomicFileStorage,
+    require_observers,
+    run_folder,
+    send_artefacts,
+    source_version,
+    without_progress_bars,
+)
+from resume import CHECKPOINT, find_checkpoint, refuse_changes, stored_configuration
 from sacred import SETTINGS, Experiment
-from sacred.observers import FileStorageObserver
 from sacred.run import Run
-from sacred.utils import SacredError, apply_backspaces_and_linefeeds
+from sacred.utils import SacredError
 
 from graphpose.checkpoint import load_checkpoint, require_skeleton
 from graphpose.data.dataset import PoseDataset
+from graphpose.data.loader import PoseLoader, worker_failures_named
+from graphpose.distributed import Ranks, ranks_of_this_run
 from graphpose.errors import GraphposeError
 from graphpose.evaluate import Evaluation, build_decoder, evaluate, metrics_line
 from graphpose.fields.decode import Decoder
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
 from graphpose.train import Trainer
+from graphpose.training.checkpointer import Checkpointer
+from graphpose.training.random_state import derived_seed
+from graphpose.training.stop import Interrupted, StopRequest
 
 # "sys" lets tqdm see whether it writes to a terminal; its bars then do not fill the captured output
 SETTINGS.CAPTURE_MODE = "sys"
 
-experiment = Experiment("graphpose", base_dir=str(Path(__file__).parent.parent), save_git_info=False)
-experiment.captured_out_filter = apply_backspaces_and_linefeeds
+ROOT = Path(__file__).resolve().parent.parent
+experiment = Experiment("graphpose", base_dir=str(ROOT), save_git_info=False)  # the commit is in info.json
+experiment.captured_out_filter = without_progress_bars
 experiment.add_config(DEFAULTS | {"resume": ""})
 for name, values in (("demo", DEMO), ("coco", COCO_FULL), ("coco_local", COCO_LOCAL), ("coco_eight", COCO_EIGHT)):
     experiment.add_named_config(name, values)
@@ -60,112 +80,224 @@ def refuse_wrong_configuration(config: dict[str, Any], command_name: str, logger
     """Before a run folder is made: misspelt keys, wrong values and impossible combinations."""
     try:
         build_settings({key: value for key, value in config.items() if key != "resume"})
+        if config["resume"]:
+            refuse_changes(config, stored_configuration(Path(config["resume"])))
     except GraphposeError as error:
         raise SacredError(str(error), print_traceback=False, filter_traceback="always") from None
     return {}
 
 
 @experiment.main
-def main(_config: dict[str, Any], _run: Run, _seed: int) -> float:
+def main(_config: dict[str, Any], _run: Run, _seed: int) -> float | None:
     """Train, evaluate, write the artefacts; the result is the final AP."""
+    folder = run_folder(_run)
+    _run.info |= {"sources": source_version(ROOT), "torch": torch.__version__, "checkpoint": str(folder / CHECKPOINT)}
+    ranks: Ranks | None = None
     try:
-        return train_and_evaluate(_config, _run, _seed)
-    except GraphposeError as error:
-        raise SacredError(str(error), print_traceback=False, filter_traceback="always") from error
+        with ranks_of_this_run(_config["device"]) as ranks:
+            return train_and_evaluate(_config, _run, ranks.broadcast(_seed), ranks, folder)
+    except (GraphposeError, RuntimeError) as error:
+        message = str(error)
+        if ranks is not None and ranks.several:
+            if not isinstance(error, GraphposeError):  # a rank that others have left finds its connection closed
+                message = f"{ranks.failure_elsewhere()} ({message.splitlines()[0]})"
+            ranks.report_failure(message)
+        elif not isinstance(error, GraphposeError):
+            raise
+        if (folder / CHECKPOINT).exists():
+            message += f"; go on from the last checkpoint with resume={folder}"
+        raise SacredError(message, print_traceback=False, filter_traceback="always") from error
+    finally:
+        send_artefacts(_run, [*sorted(folder.glob("*.png")), folder / "evaluation.json", folder / CHECKPOINT])
 
 
-def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int) -> float:
-    """The work of a run."""
+def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ranks, folder: Path) -> float | None:
+    """The work of a run; returns the AP on rank 0."""
     started = time.perf_counter()
     config = {key: value for key, value in _config.items() if key != "resume"}
     train_set, val_set = build_datasets(config, _seed)
     settings = build_settings(config, train_set.skeleton)
-    folder = run_folder(_run)
-    torch.manual_seed(_seed)
-    network = PoseNetwork(settings.network).to(resolve_device(settings.data["device"]))
-    network.seed_graphs(_seed)
-    train_loader, val_loader = build_loaders(settings, train_set, val_set, _seed)
-    trainer = Trainer(network, PoseLoss(settings.loss), train_loader, settings.train, _run.log_scalar)
+    train_loader, val_loader = build_loaders(settings, train_set, val_set, _seed, ranks)
+    trainer = build_trainer(settings, train_loader, _run, _seed, ranks)
     if _config["resume"]:
-        content = load_checkpoint(Path(_config["resume"]))
-        require_skeleton(content, train_set.skeleton, Path(_config["resume"]))
-        trainer.restore(content)
-    decoder = build_decoder(network.spec, settings.decoder)
-    parameters = sum(p.numel() for p in network.parameters())
+        resume(trainer, Path(_config["resume"]), train_set, _run)
+    decoder = build_decoder(trainer.network.spec, settings.decoder)
+    parameters = sum(p.numel() for p in trainer.network.parameters())
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
-    history: list[dict[str, float]] = []
     evaluation: Evaluation | None = None
-    while trainer.epoch < settings.train.epochs:
-        epoch_started = time.perf_counter()
-        figures = trainer.train_epoch()
-        line = (
-            f"epoch {trainer.epoch}/{settings.train.epochs}  loss {figures['loss.total']:.3f}  "
-            f"{figures['images_per_second']:.1f} images/s  waiting {100 * figures['waiting_share']:.0f} %  "
-            f"{time.perf_counter() - epoch_started:.0f} s"
-        )
-        if trainer.epoch % settings.train.evaluate_every == 0 or trainer.epoch == settings.train.epochs:
+    with contextlib.closing(train_loader), contextlib.closing(val_loader), StopRequest() as stop:
+        checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder, plain(config), stop)
+        checkpointer.save()  # a folder that cannot be written to is found now, not after hours
+        printed = trainer.epoch - due(trainer)
+        while True:
+            if due(trainer):
+                evaluation = run_evaluation(trainer, decoder, settings, checkpointer.guard(val_loader), val_set)
+                record(evaluation, trainer, checkpointer, folder, _run)
+            if trainer.epoch > printed:
+                print_epoch(trainer)
+                printed = trainer.epoch
+            if trainer.epoch >= settings.train.epochs:
+                break
+            train_epoch(trainer, checkpointer, _run)
+        if evaluation is None:  # resumed after its last epoch
             evaluation = run_evaluation(trainer, decoder, settings, val_loader, val_set)
-            for name, value in evaluation.metrics.items():
-                _run.log_scalar(f"val.{name}", value, trainer.epoch)
-            figures |= {f"val.{name}": value for name, value in evaluation.metrics.items()}
-            line += f"  |  {metrics_line(evaluation.metrics)}"
-        print(line, flush=True)
-        history.append(figures)
-        trainer.save(folder / "checkpoint.pt", settings.decoder)
-    if evaluation is None:
-        evaluation = run_evaluation(trainer, decoder, settings, val_loader, val_set)
-    write_artefacts(_run, folder, evaluation, history, val_set, settings.data["contact_sheet_images"])
+    if not ranks.is_first:
+        return None
+    write_artefacts(folder, evaluation, trainer.history, val_set, settings.data["contact_sheet_images"])
     print(f"AP {evaluation.metrics['AP']:.3f} on {len(val_set)} evaluation images after "
           f"{(time.perf_counter() - started) / 60:.1f} minutes; look at {folder / 'contact_sheet.png'}")  # fmt: skip
     return evaluation.metrics["AP"]
 
 
-def run_evaluation(trainer: Trainer, decoder: Decoder, settings: Any, loader: Any, dataset: PoseDataset) -> Evaluation:
-    """COCO figures of the averaged network."""
-    network = trainer.averaged
-    return evaluate(
-        network,
-        decoder,
-        loader,
-        dataset.ground_truth(),
-        precision=settings.train.precision,
-        max_detections=settings.data["max_detections"],
+def build_trainer(settings: Settings, loader: PoseLoader, run: Run, seed: int, ranks: Ranks) -> Trainer:
+    """Network and trainer; the same weights on every rank, graphs and noise of its own."""
+    torch.manual_seed(seed)
+    network = PoseNetwork(settings.network).to(resolve_device(settings.data["device"]))
+    torch.manual_seed(derived_seed(seed, ranks.rank))
+    network.seed_graphs(derived_seed(seed, ranks.rank))
+    return Trainer(network, PoseLoss(settings.loss), loader, settings.train, run.log_scalar, ranks)
+
+
+def resume(trainer: Trainer, checkpoint: Path, dataset: PoseDataset, run: Run) -> None:
+    """Take up training from a checkpoint, and its figures into this run's record."""
+    content = load_checkpoint(checkpoint)
+    require_skeleton(content, dataset.skeleton, checkpoint)
+    trainer.restore(content)
+    run.info["resumed_from"] = {"checkpoint": str(checkpoint), "epoch": trainer.epoch, "step": trainer.step}
+    for epoch, figures in enumerate(trainer.history, start=1):
+        for name, value in figures.items():
+            run.log_scalar(name if name.startswith("val.") else f"train.{name}", value, epoch)
+
+
+def plain(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without Sacred's read-only containers, which a checkpoint does not take."""
+    return json.loads(json.dumps(config))
+
+
+def train_epoch(trainer: Trainer, checkpointer: Checkpointer, run: Run) -> None:
+    """One epoch and its checkpoint; where it fails between two steps, a checkpoint of the last good one."""
+
+    def after_step() -> None:
+        require_observers(run)
+        checkpointer.after_step()
+
+    try:
+        trainer.train_epoch(after_step)
+        run.info["history"] = trainer.history
+        checkpointer.save()
+    except GraphposeError:
+        # the other ranks are not here to give their part of a checkpoint
+        if trainer.settled and not trainer.ranks.several:
+            checkpointer.save()
+        raise
+
+
+def due(trainer: Trainer) -> bool:
+    """Whether the epoch that ended is to be evaluated and was not yet."""
+    last = trainer.epoch >= trainer.config.epochs
+    return (
+        bool(trainer.history)
+        and trainer.step == 0
+        and (last or trainer.epoch % trainer.config.evaluate_every == 0)
+        and not any(name.startswith("val.") for name in trainer.history[-1])
     )
 
 
-def run_folder(run: Run) -> Path:
-    """The folder of the run's FileStorageObserver, or runs/unobserved."""
-    for observer in run.observers:
-        if isinstance(observer, FileStorageObserver):
-            return Path(observer.dir)
-    folder = Path("runs/unobserved")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def record(evaluation: Evaluation, trainer: Trainer, checkpointer: Checkpointer, folder: Path, run: Run) -> None:
+    """Figures of an evaluation into the history and the run's record; the best network so far into best.pt."""
+    before = [figures["val.AP"] for figures in trainer.history if "val.AP" in figures]
+    metrics = trainer.ranks.broadcast(evaluation.metrics)
+    trainer.history[-1] |= {f"val.{name}": value for name, value in metrics.items()}
+    for name, value in metrics.items():
+        run.log_scalar(f"val.{name}", value, trainer.epoch)
+    checkpointer.save()
+    if metrics["AP"] > max(before, default=-1.0):
+        checkpointer.save(folder / "best.pt")
+
+
+def print_epoch(trainer: Trainer) -> None:
+    """One line for the last complete epoch."""
+    figures = trainer.history[-1]
+    line = (
+        f"epoch {trainer.epoch}/{trainer.config.epochs}  loss {figures['loss.total']:.3f}  "
+        f"{figures['images_per_second']:.1f} images/s  waiting {100 * figures['waiting_share']:.0f} %  "
+        f"{figures['seconds']:.0f} s"
+    )
+    metrics = {name.removeprefix("val."): value for name, value in figures.items() if name.startswith("val.")}
+    if metrics:
+        line += f"  |  {metrics_line(metrics)}"
+    print(line, flush=True)
+
+
+def run_evaluation(trainer: Trainer, decoder: Decoder, settings: Any, batches: Any, dataset: PoseDataset) -> Evaluation:
+    """COCO figures of the averaged network."""
+    network = trainer.averaged
+    trainer.ranks.broadcast_state(network)  # batch norms of the other ranks have seen other images
+    with worker_failures_named():
+        return evaluate(
+            network,
+            decoder,
+            batches,
+            dataset.ground_truth(),
+            precision=settings.train.precision,
+            max_detections=settings.data["max_detections"],
+            ranks=trainer.ranks,
+        )
 
 
 def write_artefacts(
-    run: Run, folder: Path, evaluation: Evaluation, history: list[dict[str, float]], dataset: PoseDataset, images: int
+    folder: Path, evaluation: Evaluation, history: list[dict[str, float]], dataset: PoseDataset, images: int
 ) -> None:
-    """Evaluation figures, poses, contact sheet and loss curve, into the folder and to the observers."""
+    """Evaluation figures, poses, contact sheet and loss curve."""
     (folder / "evaluation.json").write_text(json.dumps(evaluation.metrics, indent=1))
     (folder / "results.json").write_text(json.dumps(evaluation.results))
     plots.contact_sheet(folder / "contact_sheet.png", dataset, evaluation.results, images)
     if history:
         plots.loss_curve(folder / "loss_curve.png", history)
-    for observer in run.observers:
-        if not isinstance(observer, FileStorageObserver):  # that one's folder is where the files already are
-            for path in [*sorted(folder.glob("*.png")), folder / "evaluation.json", folder / "checkpoint.pt"]:
-                observer.artifact_event(path.name, str(path))
+
+
+def prepare(arguments: list[str]) -> list[str]:
+    """The command line as Sacred takes it: with runs/ as the record, and a resumed run's configuration.
+
+    Raises:
+        GraphposeError: the run to resume is not there or its checkpoint cannot be read.
+    """
+    begin = arguments.index("with") + 1 if "with" in arguments else len(arguments)
+    flags, updates = arguments[1:begin], arguments[begin:]
+    runs = Path("runs")
+    for flag, value in zip(flags, [*flags[1:], ""], strict=True):
+        if flag in ("-F", "--file_storage"):
+            runs = Path(value)
+        elif flag.startswith(("-F", "--file_storage=")):
+            runs = Path(flag.removeprefix("-F").removeprefix("--file_storage="))
+    named = []
+    for i, update in enumerate(updates):
+        if update.startswith("resume="):
+            checkpoint = find_checkpoint(update.removeprefix("resume="), runs)
+            experiment.named_configs.pop("resumed", None)  # of a command line before this one
+            experiment.add_named_config("resumed", stored_configuration(checkpoint))
+            named, updates[i] = ["resumed"], f"resume={checkpoint}"
+    if os.environ.get("RANK", "0") != "0":  # one record, kept by rank 0
+        flags = [flag for flag in flags if flag == "with" or not flag.startswith("-")]
+        return [arguments[0], "--unobserved", "--loglevel=WARNING", *flags, *named, *updates]
+    own = ("-F", "--file_storage", "-u", "--unobserved")
+    if not any(flag.startswith(own) for flag in flags):
+        experiment.observers.append(AtomicFileStorage("runs"))
+    return [arguments[0], *flags, *named, *updates]
 
 
 def command_line(arguments: list[str] | None = None) -> None:
-    """Run from the command line, with runs/ as the record unless another observer is asked for."""
-    arguments = list(sys.argv if arguments is None else arguments)
-    flags = arguments[1 : arguments.index("with")] if "with" in arguments else arguments[1:]
-    if not any(flag.startswith(("-F", "--file_storage", "-u", "--unobserved")) for flag in flags):
-        experiment.observers.append(FileStorageObserver("runs"))
-    experiment.run_commandline(arguments)
+    """Run from the command line; the exit status is 1 after a failure and 128 + signal after an interruption."""
+    if os.environ.get("RANK", "0") != "0":
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 — for as long as the process lasts
+    try:
+        experiment.run_commandline(prepare(list(sys.argv if arguments is None else arguments)))
+    except GraphposeError as error:
+        sys.exit(f"graphpose: {error}")
+    except Interrupted as interrupted:
+        print(f"graphpose: {interrupted}", file=sys.stderr)
+        sys.exit(128 + interrupted.signal_number)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from graphpose.checkpoint import save_checkpoint
 from graphpose.data.batch import Batch
-from graphpose.data.loader import PoseLoader
+from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.distributed import ALONE, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.fields.encode import encode
@@ -109,14 +109,15 @@ class Trainer:
         self._set_modes()
         self.loader.set_epoch(self.epoch, self.step)
         self.sums.start()
-        for batch in self._batches():
-            for message in batch.errors:
-                logger.warning("left out of training: %s", message)
-            self.sums.unreadable += len(batch.errors)
-            if len(batch) or self.ranks.several:
-                self.train_step(batch)
-            self.step += 1
-            after_step()
+        with worker_failures_named():
+            for batch in self._batches():
+                for message in batch.errors:
+                    logger.warning("left out of training: %s", message)
+                self.sums.unreadable += len(batch.errors)
+                if len(batch) or self.ranks.several:
+                    self.train_step(batch)
+                self.step += 1
+                after_step()
         figures = self.sums.figures(self.ranks.total, self.ranks.world_size)
         figures["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         self.epoch, self.step, self.sums = self.epoch + 1, 0, EpochSums(self.device)
@@ -186,13 +187,9 @@ class Trainer:
         with progress:
             for _ in range(self.step, self.steps_per_epoch):
                 since = time.perf_counter()
-                try:
-                    batch = next(batches, None) or Batch.nothing()
-                # what torch's loader raises when a process of it is killed, wherever this process then is
-                except RuntimeError as error:
-                    raise GraphposeError(f"a loader process died in epoch {self.epoch + 1}: {error}") from error
+                batch = next(batches, None)
                 self.sums.seconds_waiting += time.perf_counter() - since
-                yield batch
+                yield Batch.nothing() if batch is None else batch  # ranks may differ by one batch
                 progress.update()
 
     def _set_modes(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -17,6 +18,9 @@ from graphpose.data.batch import Batch
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Transform, Warped
 from graphpose.errors import GraphposeError
+
+
+LAST_SECONDS = 30  # that a worker process lives on after a SIGTERM
 
 
 def make_loader(
@@ -133,6 +137,12 @@ class PoseLoader(DataLoader[Any]):
         assert isinstance(self.sampler, EpochSampler)
         return self.sampler.steps
 
+    def close(self) -> None:
+        """End the worker processes; the next iteration starts new ones."""
+        iterator, self._iterator = self._iterator, None
+        if iterator is not None and self.num_workers:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
+
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Choose what the next iteration yields.
 
@@ -171,10 +181,24 @@ class _Prepared(Dataset[Any]):
         return self.transform(sample, np.random.default_rng([self.seed, epoch, index, 1]))
 
 
+@contextlib.contextmanager
+def worker_failures_named() -> Iterator[None]:
+    """Turns what torch raises when a worker process dies, wherever this process then is, into a GraphposeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise GraphposeError(
+            f"a loader process died ({reason}); if the machine ran out of memory set a smaller workers or cache=False"
+        ) from error
+
+
 def _start_worker(_: int) -> None:
-    # Ctrl-C and a scheduler's SIGTERM reach every process; the main one still needs batches, and ends the workers.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # Ctrl-C and a scheduler's SIGTERM reach every process, and the main one still has a checkpoint to write.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
     # Each worker is one of many: threads of its own would fight the others for the same cores.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

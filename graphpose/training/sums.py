@@ -126,4 +126,5 @@ class EpochSums:
             "waiting_share": waiting / ranks,
             "outside_share": 1 - learning / ranks,
             "images_per_second": images / state["seconds"],
+            "seconds": state["seconds"],
         }

@@ -1,0 +1,200 @@
+"""Runs side by side: a table of their results, what differs in their configurations, and their curves.
+
+    python analysis/runs.py                            # all of runs/, the best first, as Markdown
+    python analysis/runs.py 3 4 7 --csv runs.csv       # three of them, also as CSV
+    python analysis/runs.py --curves curves.png --figure val.AP train.loss.total
+
+A run is a folder of Sacred's FileStorageObserver. The table has a column for every setting that differs between the
+runs, and says what became of a run that has no result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import datetime
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from graphpose.errors import GraphposeError
+
+SAY_NOTHING = ("seed", "resume")  # settings that differ between any two runs
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What one run left.
+
+    Attributes:
+        name: of its folder, for Sacred a number.
+        status: COMPLETED, FAILED, INTERRUPTED, RUNNING (also after a SIGKILL), …
+        config: settings with dotted names.
+        metrics: (epoch, value) pairs of every figure, by its name; the last value of an epoch counts.
+        hours: from start to end, or to the last heartbeat.
+        checkpoint: whether it has one to go on from.
+    """
+
+    name: str
+    status: str
+    config: dict[str, Any]
+    metrics: dict[str, list[tuple[int, float]]]
+    hours: float
+    checkpoint: bool
+
+    def best(self, figure: str) -> tuple[int, float] | None:
+        """Epoch and value of the highest value of a figure."""
+        return max(self.metrics.get(figure, []), key=lambda pair: pair[1], default=None)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are complete."""
+        return max((epoch for pairs in self.metrics.values() for epoch, _ in pairs), default=0)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The record of a run's folder.
+
+    Raises:
+        GraphposeError: the folder is not a run's, or a file of it is damaged; names the file.
+    """
+    record = _read_json(folder / "run.json")
+    metrics = _read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
+    end = record.get("stop_time") or record.get("heartbeat") or record.get("start_time")
+    hours = math.nan
+    if record.get("start_time") and end:
+        moments = [datetime.datetime.fromisoformat(text) for text in (record["start_time"], end)]
+        hours = (moments[1] - moments[0]).total_seconds() / 3600
+    return RunRecord(
+        name=folder.name,
+        status=record.get("status", "?"),
+        config=flatten(_read_json(folder / "config.json")),
+        metrics={
+            name: sorted(dict(zip(values["steps"], values["values"], strict=True)).items())
+            for name, values in metrics.items()
+        },
+        hours=hours,
+        checkpoint=(folder / "checkpoint.pt").exists(),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise GraphposeError(f"'{path}' cannot be read ({error.strerror}); a run's folder has it") from None
+    except ValueError as error:
+        raise GraphposeError(f"'{path}' is damaged: {error}") from None
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings with dotted names: {"loss": {"pif_offset": 2}} becomes {"loss.pif_offset": 2}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def differences(runs: Sequence[RunRecord]) -> list[str]:
+    """Names of the settings that are not the same in all runs; a setting that a run does not have differs."""
+    names = sorted({name for run in runs for name in run.config} - set(SAY_NOTHING))
+    return [name for name in names if len({json.dumps(run.config.get(name)) for run in runs}) > 1]
+
+
+def table(runs: Sequence[RunRecord], figure: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: run, status, the highest value of ``figure`` with its epoch, hours, then what differs."""
+    settings = differences(runs)
+    header = ["run", "status", f"best {figure}", "at epoch", "epochs", "hours", "checkpoint", *settings]
+    rows = []
+    for run in runs:
+        best = run.best(figure)
+        rows.append(
+            [
+                run.name,
+                run.status,
+                "–" if best is None else f"{best[1]:.4f}",
+                "–" if best is None else str(best[0]),
+                str(run.epochs),
+                "–" if math.isnan(run.hours) else f"{run.hours:.2f}",
+                "yes" if run.checkpoint else "no",
+                *("–" if name not in run.config else str(run.config[name]) for name in settings),
+            ]
+        )
+    return header, rows
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with aligned columns."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def plot_curves(path: Path, runs: Sequence[RunRecord], figures: Sequence[str]) -> None:
+    """One panel for each figure, one curve for each run that has it.
+
+    Raises:
+        GraphposeError: no run has one of the figures; names those that there are.
+    """
+    from matplotlib.figure import Figure
+
+    known = sorted({name for run in runs for name in run.metrics})
+    for name in figures:
+        if name not in known:
+            raise GraphposeError(f"no run has a figure '{name}'; there are {', '.join(known) or 'none'}")
+    drawing = Figure(figsize=(6.4 * len(figures), 4), layout="constrained")
+    for axes, name in zip(drawing.subplots(1, len(figures), squeeze=False)[0], figures, strict=True):
+        for run in runs:
+            if name in run.metrics:
+                axes.plot(*zip(*run.metrics[name], strict=True), marker=".", label=f"{run.name} ({run.status.lower()})")
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    drawing.savefig(path, dpi=110)
+
+
+def find_runs(root: Path, names: Sequence[str]) -> list[Path]:
+    """Folders of the named runs, or of all under ``root``; GraphposeError when there is none."""
+    if names:
+        return [root / name if (root / name).is_dir() else Path(name) for name in names]
+    folders = [path.parent for path in root.glob("*/run.json")]
+    if not folders:
+        raise GraphposeError(f"'{root}' holds no run; give another folder with --runs")
+    return sorted(folders, key=lambda path: (not path.name.isdigit(), int(path.name) if path.name.isdigit() else 0))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="runs, by number or folder (default: all)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")
+    parser.add_argument("--figure", nargs="+", default=["val.AP"], help="figures; the first sorts (default: val.AP)")
+    parser.add_argument("--csv", type=Path, help="write the table here as CSV, too")
+    parser.add_argument("--curves", type=Path, help="draw the figures over epochs into this PNG")
+    options = parser.parse_args(arguments)
+    try:
+        runs = [read_run(folder) for folder in find_runs(options.runs, options.names)]
+        figure = options.figure[0]
+        runs.sort(key=lambda run: -(run.best(figure) or (0, -math.inf))[1])
+        header, rows = table(runs, figure)
+        print(markdown(header, rows))
+        if options.csv:
+            with open(options.csv, "w", newline="") as file:
+                csv.writer(file).writerows([header, *rows])
+        if options.curves:
+            plot_curves(options.curves, runs, options.figure)
+    except GraphposeError as error:
+        print(f"runs.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

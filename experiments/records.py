@@ -1,0 +1,76 @@
+"""What Sacred keeps of a run: observers, captured output, versions, artefacts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sacred.observers import FileStorageObserver
+from sacred.run import Run
+from sacred.serializer import flatten
+from sacred.utils import apply_backspaces_and_linefeeds
+
+from graphpose.errors import GraphposeError
+
+
+class AtomicFileStorage(FileStorageObserver):
+    """A FileStorageObserver whose JSON files are always whole, also when the run is killed or the disk full."""
+
+    def save_json(self, obj: Any, filename: str) -> None:
+        """Temporary file, then rename."""
+        path = Path(self.dir) / filename
+        temporary = path.with_name(f".{filename}.tmp")
+        try:
+            temporary.write_text(json.dumps(flatten(obj), sort_keys=True, indent=2))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def run_folder(run: Run) -> Path:
+    """The folder of the run's FileStorageObserver, or runs/unobserved."""
+    for observer in run.observers:
+        if isinstance(observer, FileStorageObserver):
+            return Path(observer.dir)
+    folder = Path("runs/unobserved")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def require_observers(run: Run) -> None:
+    """GraphposeError naming an observer that has failed; Sacred itself would go on without a record."""
+    if run._failed_observers:
+        names = ", ".join(type(observer).__name__ for observer in run._failed_observers)
+        raise GraphposeError(f"{names} failed (Sacred's warning above says why), so this run is no longer recorded")
+
+
+def send_artefacts(run: Run, files: Iterable[Path]) -> None:
+    """Files to the observers that are elsewhere; a FileStorageObserver's folder is where they already are."""
+    for path in files:
+        if path.is_file():
+            for observer in run.observers:
+                if not isinstance(observer, FileStorageObserver):
+                    run._safe_call(observer, "artifact_event", name=path.name, filename=str(path))
+
+
+def source_version(folder: Path) -> dict[str, Any]:
+    """Commit of the sources and whether they differ from it; empty where git does not know them."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain", "-uno").strip())}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def without_progress_bars(text: str) -> str:
+    """Captured output as it would stand on a terminal, without the bar that is just being drawn."""
+    text = apply_backspaces_and_linefeeds(text)
+    lines, newline, last = text.rpartition("\n")
+    return lines + newline + ("" if "%|" in last else last)

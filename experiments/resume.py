@@ -1,0 +1,60 @@
+"""Which run ``resume=`` names, the configuration it goes on with, and what may be changed in it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from graphpose.checkpoint import load_checkpoint
+from graphpose.errors import GraphposeError
+
+CHECKPOINT = "checkpoint.pt"
+
+# what a run can be resumed with without becoming another run
+MAY_CHANGE = (
+    "resume", "epochs", "evaluate_every", "checkpoint_every", "checkpoint_every_steps", "workers", "cache", "device",
+    "compile", "accumulate", "data_root", "evaluation_batch_size", "decoder", "max_detections", "contact_sheet_images",
+)  # fmt: skip
+
+
+def find_checkpoint(source: str | int, runs: Path) -> Path:
+    """The checkpoint that ``resume=source`` means.
+
+    Args:
+        source: number of a run under ``runs``, its folder, or a checkpoint file.
+        runs: the folder of runs.
+
+    Raises:
+        GraphposeError: there is no such run or file.
+    """
+    path = runs / str(source) if str(source).isdigit() else Path(str(source))
+    if str(source).isdigit() and not path.is_dir():
+        numbers = sorted((int(p.name) for p in runs.glob("[0-9]*") if p.name.isdigit()), reverse=True)
+        known = ", ".join(map(str, numbers[:5])) or "no run at all"
+        raise GraphposeError(f"resume={source}: there is no run '{path}'; '{runs}' has {known}")
+    return path / CHECKPOINT if path.is_dir() else path
+
+
+@functools.lru_cache(maxsize=1)
+def stored_configuration(checkpoint: Path) -> dict[str, Any]:
+    """The configuration of the run that wrote a checkpoint.
+
+    Raises:
+        GraphposeError: see :func:`graphpose.checkpoint.load_checkpoint`; or the checkpoint is not of a run.
+    """
+    configuration = load_checkpoint(checkpoint)["training"].get("configuration")
+    if not configuration:
+        raise GraphposeError(f"checkpoint '{checkpoint}' was not written by experiments/run.py; it cannot be resumed")
+    return configuration
+
+
+def refuse_changes(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """GraphposeError naming the first setting that differs from the stored run's and makes it another run."""
+    for key in sorted(config.keys() & stored.keys() - set(MAY_CHANGE)):
+        if config[key] != stored[key]:
+            raise GraphposeError(
+                f"{key}={config[key]}, but the run to resume has {key}={stored[key]}; a resumed run may change "
+                f"{', '.join(MAY_CHANGE[1:])} only"
+            )
