@@ -76,7 +76,7 @@ def fused_fields(network: Callable[[Tensor], Fields], images: Tensor, spec: Fiel
     """
     if config.is_plain:
         return network(images)
-    H, W = aligned_size(*images.shape[-2:], spec.stride)
+    H, W = aligned_size(images.shape[-2], images.shape[-1], spec.stride)
     images = F.pad(images, (0, W - images.shape[-1], 0, H - images.shape[-2]))  # 0 is the mean colour
     size = spec.size(H, W)
     views: list[Fields] = []

@@ -164,8 +164,8 @@ def evaluate_mpii(
     only, and who stands elsewhere may be annotated or not.
 
     Args:
-        ground_truth: COCO-format dict whose annotations have ``head_size`` in pixels and, where known, ``group``;
-            annotations without a labelled keypoint or head size are no persons to find.
+        ground_truth: COCO-format dict whose annotations have ``head_size`` in pixels and, where known, ``group``,
+            negative for persons in none; annotations without group, labelled keypoint or head size are nobody to find.
         results: COCO results format; those of other images are left out.
         skeleton: must be MPII's.
         threshold: in head sizes.
@@ -192,7 +192,7 @@ def evaluate_mpii(
         for n, pose in enumerate(poses):
             found = ~np.isnan(pose[:, 0])
             right = within[n, person[n]] if person[n] >= 0 else np.zeros(J, bool)
-            for j in np.flatnonzero(found):
+            for j in np.flatnonzero(found).tolist():
                 scores[j].append(pose[j, 2])
                 correct[j].append(right[j])
     each = np.full(MPII.num_keypoints, -1.0)
@@ -219,9 +219,9 @@ def _groups(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]
             raise GraphposeError(
                 f"annotation {annotation['id']} has no head_size; MPII's metrics need ground truth from MpiiDataset"
             )
-        size = annotation["head_size"]
-        if size and size > 0 and any(annotation["keypoints"][2::3]):
-            members[annotation["image_id"]][annotation.get("group", 0)].append(annotation)
+        size, group = annotation["head_size"], annotation.get("group", 0)
+        if size and size > 0 and group >= 0 and any(annotation["keypoints"][2::3]):
+            members[annotation["image_id"]][group].append(annotation)
     poses: dict[int, list[np.ndarray]] = defaultdict(list)
     for result in results:
         if len(result["keypoints"]) != 3 * MPII.num_keypoints:
