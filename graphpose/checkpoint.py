@@ -72,12 +72,20 @@ def save_checkpoint(
             os.replace(path, previous_path(path))
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    # torch.save turns an OSError inside its archive writer into a RuntimeError
     except (OSError, RuntimeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
-        raise GraphposeError(f"checkpoint '{path}' could not be written: {reason}") from error
+        raise GraphposeError(f"checkpoint '{path}' could not be written: {_reason(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong with a file; torch's archive writer hides an OSError behind a RuntimeError of its own."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError):
+            return inner.strerror or str(inner)
+        inner = inner.__context__
+    return str(error).splitlines()[0]
 
 
 def _write(content: Mapping[str, Any], file: BinaryIO) -> None:

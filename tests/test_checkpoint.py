@@ -1,6 +1,7 @@
 """Checkpoints: whole, atomic, refused when damaged or of another skeleton."""
 
 import random
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from graphpose.checkpoint import (
     load_checkpoint,
     load_network,
+    previous_path,
     require_skeleton,
     save_checkpoint,
 )
@@ -101,3 +103,61 @@ def test_random_states_come_back_through_a_file(tmp_path):
     assert random.random() == expected[0]
     assert np.random.rand() == expected[1]  # noqa: NPY002
     assert torch.equal(torch.rand(3), expected[2])
+
+
+def damaged_bytes(whole: bytes, trial: int) -> bytes:
+    """Trials 0–19 cut the file at a random length, 20–39 flip one bit at a random place."""
+    rng = np.random.default_rng(trial)
+    if trial < 20:
+        return whole[: int(rng.integers(0, len(whole)))]
+    damaged = bytearray(whole)
+    damaged[int(rng.integers(0, len(whole)))] ^= 1 << int(rng.integers(0, 8))
+    return bytes(damaged)
+
+
+def test_every_truncation_and_every_flipped_bit_is_found_and_the_checkpoint_before_is_used(tmp_path, caplog):
+    network = PoseNetwork(small_config(backbone="test_resnet"))
+    path = tmp_path / "checkpoint.pt"
+    for epoch in (1, 2):
+        save_checkpoint(path, network, network.config, training={"epoch": epoch}, keep_previous=True)
+    whole, before = path.read_bytes(), previous_path(path).read_bytes()
+    for trial in range(40):
+        path.write_bytes(damaged_bytes(whole, trial))
+        caplog.clear()
+        assert load_checkpoint(path)["training"] == {"epoch": 1}, trial
+        assert "using the one before it" in caplog.text
+    path.write_bytes(whole)
+    assert load_checkpoint(path)["training"] == {"epoch": 2}
+    assert previous_path(path).read_bytes() == before
+
+
+def test_where_the_last_checkpoint_is_missing_the_one_before_is_used_and_two_damaged_ones_are_both_named(checkpoint):
+    checkpoint.rename(previous_path(checkpoint))
+    assert load_checkpoint(checkpoint)["training"] == {"epoch": 3}  # killed between two renames
+    checkpoint.write_bytes(b"nothing")
+    previous_path(checkpoint).write_bytes(b"nothing either")
+    with pytest.raises(
+        GraphposeError, match=r"checkpoint\.pt' cannot be read.*before it.*previous\.pt' cannot be read"
+    ):
+        load_checkpoint(checkpoint)
+
+
+def test_torch_loads_a_checkpoint_without_graphpose(checkpoint):
+    assert torch.load(checkpoint, weights_only=True)["training"] == {"epoch": 3}
+
+
+def test_a_full_file_system_leaves_the_checkpoint_whole(tmp_path):
+    network = PoseNetwork(small_config(backbone="test_resnet"))
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(tmp_path)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no right to mount a file system of 6 MB")
+    try:
+        path = tmp_path / "checkpoint.pt"
+        save_checkpoint(path, network, network.config, training={"epoch": 1}, keep_previous=True)
+        assert path.stat().st_size > 3e6  # a second one does not fit
+        with pytest.raises(GraphposeError, match=r"checkpoint\.pt' could not be written: No space left on device"):
+            save_checkpoint(path, network, network.config, training={"epoch": 2}, keep_previous=True)
+        assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+        assert load_checkpoint(path)["training"] == {"epoch": 1}
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

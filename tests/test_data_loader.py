@@ -1,5 +1,7 @@
 """Loaders: the same bytes for every number of workers, every image once, and no crash over a bad file."""
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -185,6 +187,20 @@ def test_loading_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     list(loader)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_worker_processes_outlive_a_sigterm_and_end_when_the_loader_is_closed() -> None:
+    loader = make_loader(NoiseDataset(8), AUGMENT, 1, shuffle=False, workers=1)
+    batches = iter(loader)
+    next(batches)
+    [worker] = loader._iterator._workers  # type: ignore[union-attr]
+    os.kill(worker.pid, signal.SIGTERM)
+    assert len(list(batches)) == 7
+    assert worker.is_alive()
+    loader.close()
+    assert not worker.is_alive()
+    assert len(list(loader)) == 8
+    loader.close()
 
 
 def test_an_empty_collation_has_no_images() -> None:

@@ -19,8 +19,7 @@ from graphpose.data.dataset import PoseDataset
 from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Transform, Warped
 from graphpose.errors import GraphposeError
 
-
-LAST_SECONDS = 30  # that a worker process lives on after a SIGTERM
+LAST_SECONDS = 20  # that a worker process lives on after a SIGTERM
 
 
 def make_loader(
