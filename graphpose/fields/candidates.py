@@ -53,7 +53,7 @@ def find_candidates(pif, threshold, radius, radius_min, scale_max, use_spread): 
         use_spread: whether the spread channel weighs places by 1/b.
 
     Returns:
-        the seven arrays of Candidates.
+        Candidates.
     """
     K, _, h, w = pif.shape
     counts = np.zeros((K, h), np.int64)  # cells above the threshold, at first, per row
@@ -102,7 +102,7 @@ def find_candidates(pif, threshold, radius, radius_min, scale_max, use_spread): 
         if n > starts[k]:
             _add_support(begins, column, x, y, confidence, agreement, support)
     starts[K] = n
-    return starts, x[:n], y[:n], confidence[:n], scale[:n], support[:n], precision[:n]
+    return Candidates(starts, x[:n], y[:n], confidence[:n], scale[:n], support[:n], precision[:n])
 
 
 @njit(cache=True, nogil=True)

@@ -2,7 +2,8 @@
 
 Candidates (confident PIF cells) gather into peaks; confident PAF cells vote for pairs of peaks; poses grow along the
 pairs, the best first; fragments of one person are joined by the data set's pose statistics. Each step is a compiled
-function of its own module; this one holds their settings and their order. Nothing is kept between images.
+function of its own module, :mod:`~graphpose.fields.grouping` has their order, this one their settings. Nothing is kept
+between images.
 
 Convention: lengths are in cells unless said otherwise; poses come out in pixels.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import namedtuple
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,15 +20,12 @@ import numpy as np
 from torch import Tensor
 
 from graphpose.errors import GraphposeError
-from graphpose.fields.candidates import Candidates, find_candidates
 from graphpose.fields.compact import batched_candidates, batched_limb_cells
-from graphpose.fields.growth import best_poses, grow
-from graphpose.fields.joining import join_fragments, pair_tables
-from graphpose.fields.limbs import LimbCells, Votes, count_votes, find_limb_cells
-from graphpose.fields.peaks import Peaks, find_peaks
+from graphpose.fields.grouping import group_cells, group_fields
+from graphpose.fields.growth import best_poses
+from graphpose.fields.joining import NO_TABLES, join_fragments, pair_tables
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import PAF, PIF, FieldSpec
-from graphpose.fields.splitting import split_peaks
 from graphpose.statistics import PoseStatistics
 
 
@@ -83,6 +82,10 @@ class DecoderConfig:
     max_poses: int = 256
 
 
+# What compiled functions read: the settings under their names, each of its default's type.
+_Settings = namedtuple("_Settings", [field.name for field in dataclasses.fields(DecoderConfig)])  # type: ignore[misc]
+
+
 class Decoder:
     """Decodes the fields of one skeleton; thread-safe and without memory of earlier images.
 
@@ -98,9 +101,13 @@ class Decoder:
     ) -> None:
         self.spec = spec
         self.config = config if config is not None else DecoderConfig()
-        self._tables = pair_tables(statistics, spec.skeleton) if statistics is not None else None
-        self._limbs = np.array(spec.skeleton.limbs, np.int64).reshape(-1, 2)
-        self._sigmas = np.array(spec.skeleton.sigmas)
+        self._grouping = (
+            np.array(spec.skeleton.limbs, np.int64).reshape(-1, 2),
+            np.array(spec.skeleton.sigmas, np.float64),
+            pair_tables(statistics, spec.skeleton) if statistics is not None else NO_TABLES,
+            statistics is not None,
+            _Settings(*(type(f.default)(getattr(self.config, f.name)) for f in dataclasses.fields(self.config))),
+        )
 
     def __call__(
         self, pif: np.ndarray | Tensor, paf: np.ndarray | Tensor, image_size: tuple[int, int] | None = None
@@ -121,39 +128,7 @@ class Decoder:
         """
         pif, paf = _array(pif), _array(paf)
         self._check(pif.shape, paf.shape)
-        config = self.config
-        h, w = pif.shape[2:]
-        candidates = Candidates(
-            *find_candidates(
-                pif, config.keypoint_threshold, config.radius, config.radius_min, float(max(h, w)), config.use_spread
-            )
-        )
-        cells = LimbCells(*find_limb_cells(paf, config.limb_threshold))
-        return self._group(candidates, cells, (h, w), image_size)
-
-    def _group(
-        self, candidates: Candidates, cells: LimbCells, size: tuple[int, int], image_size: tuple[int, int] | None
-    ) -> Poses:
-        """Poses of one image with ``size`` cells from its confident cells."""
-        config = self.config
-        h, w = size
-        peaks = Peaks(
-            *find_peaks(*candidates, h, w, config.peak_threshold, config.radius, config.radius_min, config.max_peaks)
-        )
-        votes = Votes(
-            *count_votes(
-                *cells, self._limbs, peaks.starts, peaks.x, peaks.y, peaks.scale,
-                config.limb_radius, config.limb_radius_min, config.limb_slack,
-            )
-        )  # fmt: skip
-        kind, x, y, confidence, scale, first, second, share = split_peaks(
-            *peaks, *votes, config.min_split_weight, config.min_split_share
-        )
-        keypoints, scales = grow(
-            kind, x, y, confidence, scale, self._sigmas, votes.limb, first, second, votes.weight, share, votes.places,
-            config.full_limb_weight, config.min_limb_weight, config.min_bridge_share,
-        )  # fmt: skip
-        return self._poses(keypoints, scales, image_size or (h * self.spec.stride, w * self.spec.stride))
+        return self._poses(group_fields(pif, paf, *self._grouping), pif.shape[2:], image_size)
 
     def decode_batch(
         self,
@@ -199,7 +174,11 @@ class Decoder:
         )
         cells = batched_limb_cells(paf.float(), config.limb_threshold)
         return _in_threads(
-            lambda i: self._group(candidates[i], cells[i], (h, w), image_sizes[i] if image_sizes else None),
+            lambda i: self._poses(
+                group_cells(candidates[i], cells[i], h, w, *self._grouping),
+                (h, w),
+                image_sizes[i] if image_sizes else None,
+            ),
             len(pif),
             workers,
         )
@@ -218,26 +197,32 @@ class Decoder:
                 f"PAF of shape {tuple(paf)} does not fit the skeleton '{skeleton.name}' and the PIF; {needed} is needed"
             )
 
-    def _poses(self, keypoints: np.ndarray, scales: np.ndarray, image_size: tuple[int, int]) -> Poses:
-        """Joins, orders, and turns cells into pixels."""
-        config = self.config
-        keypoints, scales, scores = best_poses(keypoints, scales, config.min_score, config.max_poses)
-        if self._tables is not None and len(keypoints) > 1:
-            joined, joined_scales = join_fragments(
+    def _poses(
+        self,
+        grouped: tuple[np.ndarray, np.ndarray, np.ndarray, bool],
+        size: tuple[int, int],
+        image_size: tuple[int, int] | None,
+    ) -> Poses:
+        """The poses of one image with ``size`` cells in pixels, from what ``group_cells`` returns."""
+        keypoints, scales, scores, disputed = grouped
+        config, stride = self.config, self.spec.stride
+        if disputed:
+            _, sigmas, tables, _, _ = self._grouping
+            joined = join_fragments(
                 keypoints,
                 scales,
-                self._sigmas,
-                self._tables,
+                sigmas,
+                tables,
                 scale_spread=config.join_scale_spread,
                 alone=config.join_alone,
                 min_probability=config.min_join_probability,
             )
-            if len(joined) < len(keypoints):
-                keypoints, scales, scores = best_poses(joined, joined_scales, config.min_score, config.max_poses)
-        height, width = image_size
-        stride = np.float32(self.spec.stride)
-        keypoints[:, :, :2] = np.clip(keypoints[:, :, :2] * stride, 0, np.array([width - 1, height - 1], np.float32))
-        return Poses(keypoints, scores, scales * stride)
+            keypoints, scales, scores = best_poses(*joined, config.min_score, config.max_poses)
+        height, width = image_size or (size[0] * stride, size[1] * stride)
+        keypoints[:, :, :2] *= np.float32(stride)
+        for axis, length in enumerate((width, height)):
+            np.clip(keypoints[:, :, axis], 0, np.float32(length - 1), out=keypoints[:, :, axis])
+        return Poses(keypoints, scores, scales * np.float32(stride))
 
 
 def _array(field: np.ndarray | Tensor) -> np.ndarray:
@@ -251,5 +236,16 @@ def _in_threads(decode: Callable[[int], Poses], count: int, workers: int | None)
     workers = min(count, workers or os.cpu_count() or 1)
     if workers <= 1:
         return [decode(i) for i in range(count)]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(decode, range(count)))
+    poses: dict[int, Poses] = {}
+    images = iter(range(count))
+
+    def work() -> None:
+        for i in images:  # each image is taken by one thread
+            poses[i] = decode(i)
+
+    with ThreadPoolExecutor(workers - 1) as pool:
+        others = [pool.submit(work) for _ in range(workers - 1)]
+        work()
+    for other in others:
+        other.result()
+    return [poses[i] for i in range(count)]

@@ -27,6 +27,8 @@ MAX_SCALE_DEVIATION = 5.0
 # more precision than fields have.
 SPREAD_FLOOR = 0.02
 
+ALONE = -1  # a fragment without a partner
+
 
 class PairTables(NamedTuple):
     """What the pose statistics say about keypoint j seen from keypoint i, in units of sqrt(person area).
@@ -42,6 +44,10 @@ class PairTables(NamedTuple):
     std: np.ndarray
     weight: np.ndarray
     peak: np.ndarray
+
+
+# For compiled functions that join nothing but take tables.
+NO_TABLES = PairTables(np.zeros((0, 0, 2)), np.zeros((0, 0, 2)), np.zeros((0, 0)), np.zeros((0, 0)))
 
 
 def pair_tables(statistics: PoseStatistics, skeleton: Skeleton) -> PairTables:
@@ -65,14 +71,14 @@ def pair_tables(statistics: PoseStatistics, skeleton: Skeleton) -> PairTables:
 
 
 @njit(cache=True, nogil=True)
-def join_scores(keypoints, scales, sigmas, mean, std, weight, peak, scale_spread):  # type: ignore[no-untyped-def]
+def join_scores(keypoints, scales, sigmas, tables, scale_spread):  # type: ignore[no-untyped-def]
     """How well pairs of fragments fit each other.
 
     Args:
         keypoints: (N, K, 3) float32; x, y, confidence; confidence 0 is not found.
         scales: (N, K) float32; σ_k · sqrt(area) in the unit of x and y; 0 is unknown.
         sigmas: (K,) float64.
-        mean, std, weight, peak: arrays of PairTables.
+        tables: PairTables.
         scale_spread: standard deviation of the logarithm of the ratio of the two fragments' own scales.
 
     Returns:
@@ -104,21 +110,27 @@ def join_scores(keypoints, scales, sigmas, mean, std, weight, peak, scale_spread
                     break
             if clash:
                 continue
-            unit = np.exp(-0.5 * (size[a] + size[b]))
-            total, certainty = 0.0, 0.0
-            for i in range(K):
-                if not keypoints[a, i, 2] > 0:
-                    continue
-                for j in range(K):
-                    if not keypoints[b, j, 2] > 0 or weight[i, j] == 0:
-                        continue
-                    zx = ((keypoints[b, j, 0] - keypoints[a, i, 0]) * unit - mean[i, j, 0]) / std[i, j, 0]
-                    zy = ((keypoints[b, j, 1] - keypoints[a, i, 1]) * unit - mean[i, j, 1]) / std[i, j, 1]
-                    total += weight[i, j] * (peak[i, j] - 0.5 * (zx * zx + zy * zy))
-                    certainty += weight[i, j]
-            if certainty > 0:
-                scores[a, b] = scores[b, a] = total / certainty - 0.5 * ratio * ratio
+            fit = _offset_score(keypoints[a], keypoints[b], np.exp(-0.5 * (size[a] + size[b])), tables)
+            scores[a, b] = scores[b, a] = fit - 0.5 * ratio * ratio
     return scores
+
+
+@njit(cache=True, nogil=True)
+def _offset_score(a, b, unit, tables):  # type: ignore[no-untyped-def]
+    """Log-likelihood of the offsets between two fragments (K, 3), times ``unit``; −inf for no pair with statistics."""
+    K = len(a)
+    total, certainty = 0.0, 0.0
+    for i in range(K):
+        if not a[i, 2] > 0:
+            continue
+        for j in range(K):
+            if not b[j, 2] > 0 or tables.weight[i, j] == 0:
+                continue
+            zx = ((b[j, 0] - a[i, 0]) * unit - tables.mean[i, j, 0]) / tables.std[i, j, 0]
+            zy = ((b[j, 1] - a[i, 1]) * unit - tables.mean[i, j, 1]) / tables.std[i, j, 1]
+            total += tables.weight[i, j] * (tables.peak[i, j] - 0.5 * (zx * zx + zy * zy))
+            certainty += tables.weight[i, j]
+    return total / certainty if certainty > 0 else -np.inf
 
 
 @njit(cache=True, nogil=True)
@@ -127,10 +139,12 @@ def join_probabilities(scores, alone, min_probability):  # type: ignore[no-untyp
     ``min_probability``. ``alone`` is the log-likelihood of standing alone."""
     N = len(scores)
     evidence = np.ones(N)
-    likelihood = np.exp(scores - alone)
+    likelihood = np.zeros((N, N))
     for a in range(N):
         for b in range(N):
-            evidence[a] += likelihood[a, b]
+            if scores[a, b] > -np.inf:
+                likelihood[a, b] = np.exp(scores[a, b] - alone)
+                evidence[a] += likelihood[a, b]
     probability = np.zeros((N, N))
     for a in range(N):
         for b in range(N):
@@ -138,6 +152,59 @@ def join_probabilities(scores, alone, min_probability):  # type: ignore[no-untyp
             if p >= min_probability:
                 probability[a, b] = p
     return probability
+
+
+@njit(cache=True, nogil=True)
+def join_undisputed(keypoints, scales, sigmas, tables, scale_spread, alone, min_probability):  # type: ignore[no-untyped-def]
+    """Joins fragments as long as every one has a single likely partner, which it always has where
+    ``min_probability`` is 0.5 or more.
+
+    Args: see :func:`join_fragments`.
+
+    Returns:
+        keypoints and scales; the probabilities between them; whether one of them has more than one likely partner.
+        If none has, no pair is left to be joined.
+    """
+    while True:
+        N = len(keypoints)
+        probability = join_probabilities(
+            join_scores(keypoints, scales, sigmas, tables, scale_spread), alone, min_probability
+        )
+        partner = np.full(N, ALONE, np.int64)
+        likely, disputed = False, False
+        for a in range(N):
+            for b in range(N):
+                if probability[a, b] > 0:
+                    disputed |= partner[a] != ALONE
+                    partner[a], likely = b, True
+        if disputed or not likely:
+            return keypoints, scales, probability, disputed
+        keypoints, scales = _joined(keypoints, scales, partner)
+
+
+@njit(cache=True, nogil=True)
+def _joined(keypoints, scales, partner):  # type: ignore[no-untyped-def]
+    """The fragments after each is joined to its partner (N,), in the place of the first of the two."""
+    N, K = scales.shape
+    kept = 0
+    for n in range(N):
+        kept += partner[n] == ALONE or partner[n] > n
+    joined_keypoints, joined_scales = np.empty((kept, K, 3), np.float32), np.empty((kept, K), np.float32)
+    at = 0
+    for n in range(N):
+        other = partner[n]
+        if other != ALONE and other < n:
+            continue
+        for k in range(K):
+            joined_scales[at, k] = scales[n, k]
+            if other != ALONE:
+                joined_scales[at, k] += scales[other, k]
+            for value in range(3):
+                joined_keypoints[at, k, value] = keypoints[n, k, value]
+                if other != ALONE:
+                    joined_keypoints[at, k, value] += keypoints[other, k, value]
+        at += 1
+    return joined_keypoints, joined_scales
 
 
 def join_fragments(
@@ -157,8 +224,7 @@ def join_fragments(
     partners that fit equally well leave a fragment where it is.
 
     Args:
-        keypoints, scales, sigmas, scale_spread: see :func:`join_scores`; the arrays are not changed.
-        tables: of the data set.
+        keypoints, scales, sigmas, tables, scale_spread: see :func:`join_scores`; the arrays are not changed.
         alone: log-likelihood (per scale²) of the nearest other fragment when the fragment has no partner.
         min_probability: lowest probability, from either side.
 
@@ -166,27 +232,23 @@ def join_fragments(
         keypoints and scales of the poses after joining, (N', K, 3) and (N', K): the union of what was given, no
         keypoint twice.
     """
-    joined = False
-    while len(keypoints) > 1:
-        scores = join_scores(keypoints, scales, sigmas, *tables, scale_spread)
-        probability = join_probabilities(scores, alone, min_probability)
-        rows = np.flatnonzero(probability.any(1))
-        if len(rows) == 0:
-            break
-        if not joined:
-            keypoints, scales, joined = keypoints.copy(), scales.copy(), True
-        probability = probability[rows[:, None], rows]
-        first, second = linear_sum_assignment(probability, maximize=True)
-        kept = np.ones(len(keypoints), bool)
-        used: set[int] = set()
-        for at in np.argsort(-probability[first, second], kind="stable"):
-            i, j = int(first[at]), int(second[at])
-            if probability[i, j] == 0 or i in used or j in used:
-                continue
-            used |= {i, j}
-            a, b = sorted((rows[i], rows[j]))
-            keypoints[a] += keypoints[b]
-            scales[a] += scales[b]
-            kept[b] = False
-        keypoints, scales = keypoints[kept], scales[kept]
-    return keypoints, scales
+    while True:
+        keypoints, scales, probability, disputed = join_undisputed(
+            keypoints, scales, sigmas, tables, scale_spread, alone, min_probability
+        )
+        if not disputed:
+            return keypoints, scales
+        keypoints, scales = _joined(keypoints, scales, _assign(probability))
+
+
+def _assign(probability: np.ndarray) -> np.ndarray:
+    """The partner (N,) of each fragment in the assignment of the highest summed probability, ALONE for none."""
+    partner = np.full(len(probability), ALONE)
+    rows = np.flatnonzero(probability.any(1))
+    probability = probability[rows[:, None], rows]
+    first, second = linear_sum_assignment(probability, maximize=True)
+    for at in np.argsort(-probability[first, second], kind="stable"):
+        i, j = first[at], second[at]
+        if probability[i, j] > 0 and partner[rows[i]] == partner[rows[j]] == ALONE:
+            partner[rows[i]], partner[rows[j]] = rows[j], rows[i]
+    return partner

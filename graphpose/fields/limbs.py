@@ -56,7 +56,7 @@ def find_limb_cells(paf, threshold):  # type: ignore[no-untyped-def]
         threshold: lowest confidence.
 
     Returns:
-        the four arrays of LimbCells.
+        LimbCells.
     """
     M, _, h, w = paf.shape
     counts = np.zeros((M, h), np.int64)  # cells above the threshold per row
@@ -88,7 +88,7 @@ def find_limb_cells(paf, threshold):  # type: ignore[no-untyped-def]
                 confidence[n] = min(paf[m, 0, r, c], np.float32(1.0))
                 n += 1
     starts[M] = n
-    return starts, ends[:n], distance[:n], confidence[:n]
+    return LimbCells(starts, ends[:n], distance[:n], confidence[:n])
 
 
 @njit(cache=True, nogil=True)
@@ -115,93 +115,99 @@ def _nearest(x, y, scale, low, high, ex, ey, reach, radius, widest):  # type: ig
 
 
 @njit(cache=True, nogil=True)
-def count_votes(  # type: ignore[no-untyped-def]
-    cell_starts, ends, distance, confidence, limbs, starts, x, y, scale, radius, radius_min, slack
-):
+def count_votes(cells, limbs, peaks, radius, radius_min, slack):  # type: ignore[no-untyped-def]
     """Votes of one image.
 
     Args:
-        cell_starts, ends, distance, confidence: arrays of LimbCells.
+        cells: LimbCells.
         limbs: (M, 2) int64 keypoint types.
-        starts, x, y, scale: arrays of Peaks.
+        peaks: Peaks.
         radius: how far an end may miss a peak, in units of the peak's scale.
         radius_min: the same in cells, for the smallest persons.
         slack: the same as a share of the distance from the cell to the end.
 
     Returns:
-        the six arrays of Votes.
+        Votes.
     """
-    M = len(limbs)
-    K = len(starts) - 1
-    widest = np.zeros(K, np.float32)
-    largest = 1
-    for k in range(K):
-        largest = max(largest, starts[k + 1] - starts[k])
-        for p in range(starts[k], starts[k + 1]):
-            widest[k] = max(widest[k], scale[p])
-    record = np.full((largest, largest), -1, np.int32)
-    leaving = np.zeros((2, len(x)), np.float32)
-
-    capacity = 1024
-    limb, first, second = np.empty(capacity, np.int32), np.empty(capacity, np.int32), np.empty(capacity, np.int32)
-    weight, share = np.empty(capacity, np.float32), np.empty((capacity, 2), np.float32)
-    places = np.empty((capacity, 4), np.float32)
-    E = 0
-    for m in range(M):
-        a, b = limbs[m, 0], limbs[m, 1]
-        low1, high1, low2, high2 = starts[a], starts[a + 1], starts[b], starts[b + 1]
+    N = len(cells.confidence)
+    most = 1
+    for k in range(len(peaks.starts) - 1):
+        most = max(most, peaks.starts[k + 1] - peaks.starts[k])
+    record = np.full((most, most), -1, np.int32)  # where the votes for a pair of peaks are counted
+    leaving = np.zeros((2, len(peaks.x)), np.float32)
+    votes = Votes(  # every cell votes for one pair, at most
+        np.empty(N, np.int32), np.empty(N, np.int32), np.empty(N, np.int32), np.empty(N, np.float32),
+        np.empty((N, 2), np.float32), np.empty((N, 4), np.float32),
+    )  # fmt: skip
+    E = np.int64(0)  # not a literal, which would be a type of its own that steps are compiled for
+    for m in range(len(limbs)):
+        low1, high1 = peaks.starts[limbs[m, 0]], peaks.starts[limbs[m, 0] + 1]
+        low2, high2 = peaks.starts[limbs[m, 1]], peaks.starts[limbs[m, 1] + 1]
         if low1 == high1 or low2 == high2:
             continue
-        leaving[0, low1:high1] = 0
-        leaving[1, low2:high2] = 0
         begin = E
-        for i in range(cell_starts[m], cell_starts[m + 1]):
-            x1, y1, x2, y2 = ends[i, 0], ends[i, 1], ends[i, 2], ends[i, 3]
-            reach1, reach2 = max(radius_min, slack * distance[i, 0]), max(radius_min, slack * distance[i, 1])
-            p, near1 = _nearest(x, y, scale, low1, high1, x1, y1, reach1, radius, widest[a])
-            q, near2 = _nearest(x, y, scale, low2, high2, x2, y2, reach2, radius, widest[b])
-            if p >= 0:
-                leaving[0, p] += confidence[i] * near1
-            if q >= 0:
-                leaving[1, q] += confidence[i] * near2
-            if p < 0 or q < 0:
-                continue
-            e = record[p - low1, q - low2]
-            if e < 0:
-                if E == capacity:
-                    capacity *= 2
-                    limb, first, second = _grown(limb, capacity), _grown(first, capacity), _grown(second, capacity)
-                    weight, share = _grown(weight, capacity), _grown2(share, capacity)
-                    places = _grown2(places, capacity)
-                e = E
-                record[p - low1, q - low2] = e
-                limb[e], first[e], second[e], weight[e] = m, p, q, 0
-                places[e] = 0
-                E += 1
-            v = confidence[i] * near1 * near2
-            weight[e] += v
-            places[e, 0] += v * x1
-            places[e, 1] += v * y1
-            places[e, 2] += v * x2
-            places[e, 3] += v * y2
+        E = _count_limb(m, cells, peaks, low1, high1, low2, high2, radius, radius_min, slack, record, leaving, votes, E)
         for e in range(begin, E):
-            record[first[e] - low1, second[e] - low2] = -1
-            share[e, 0] = weight[e] / leaving[0, first[e]] if weight[e] > 0 else 0
-            share[e, 1] = weight[e] / leaving[1, second[e]] if weight[e] > 0 else 0
-            if weight[e] > 0:
-                places[e] /= weight[e]
-    return limb[:E], first[:E], second[:E], weight[:E], share[:E], places[:E]
+            first, second, weight = votes.first[e], votes.second[e], votes.weight[e]
+            record[first - low1, second - low2] = -1
+            votes.share[e, 0] = weight / leaving[0, first] if weight > 0 else 0
+            votes.share[e, 1] = weight / leaving[1, second] if weight > 0 else 0
+            if weight > 0:
+                for end in range(4):
+                    votes.places[e, end] /= weight
+    return Votes(votes.limb[:E], votes.first[:E], votes.second[:E], votes.weight[:E], votes.share[:E], votes.places[:E])
 
 
 @njit(cache=True, nogil=True)
-def _grown(array, capacity):  # type: ignore[no-untyped-def]
-    larger = np.empty(capacity, array.dtype)
-    larger[: len(array)] = array
-    return larger
+def _count_limb(  # type: ignore[no-untyped-def]
+    m, cells, peaks, low1, high1, low2, high2, radius, radius_min, slack, record, leaving, votes, E
+):
+    """Counts the votes of limb m's cells behind the E earlier ones.
+
+    Args:
+        low1 … high2: peaks low1 … high1 − 1 are of the limb's first keypoint type, low2 … high2 − 1 of its second.
+        record: (≥ high1 − low1, ≥ high2 − low2) int32, −1 throughout; becomes the row of votes of each pair.
+        leaving: (2, P) float32; becomes what leaves each first (second) peak along this limb.
+
+    Returns:
+        the number of votes, those of this limb included.
+    """
+    x, y, scale = peaks.x, peaks.y, peaks.scale
+    leaving[0, low1:high1] = 0
+    leaving[1, low2:high2] = 0
+    widest1, widest2 = _largest(scale, low1, high1), _largest(scale, low2, high2)
+    for i in range(cells.starts[m], cells.starts[m + 1]):
+        x1, y1, x2, y2 = cells.ends[i, 0], cells.ends[i, 1], cells.ends[i, 2], cells.ends[i, 3]
+        reach1 = max(radius_min, slack * cells.distance[i, 0])
+        reach2 = max(radius_min, slack * cells.distance[i, 1])
+        p, near1 = _nearest(x, y, scale, low1, high1, x1, y1, reach1, radius, widest1)
+        q, near2 = _nearest(x, y, scale, low2, high2, x2, y2, reach2, radius, widest2)
+        confidence = cells.confidence[i]
+        if p >= 0:
+            leaving[0, p] += confidence * near1
+        if q >= 0:
+            leaving[1, q] += confidence * near2
+        if p < 0 or q < 0:
+            continue
+        e = record[p - low1, q - low2]
+        if e < 0:
+            e = E
+            record[p - low1, q - low2] = e
+            votes.limb[e], votes.first[e], votes.second[e], votes.weight[e] = m, p, q, 0
+            votes.places[e, 0] = votes.places[e, 1] = votes.places[e, 2] = votes.places[e, 3] = 0
+            E += 1
+        v = confidence * near1 * near2
+        votes.weight[e] += v
+        votes.places[e, 0] += v * x1
+        votes.places[e, 1] += v * y1
+        votes.places[e, 2] += v * x2
+        votes.places[e, 3] += v * y2
+    return E
 
 
 @njit(cache=True, nogil=True)
-def _grown2(array, capacity):  # type: ignore[no-untyped-def]
-    larger = np.empty((capacity, array.shape[1]), array.dtype)
-    larger[: len(array)] = array
-    return larger
+def _largest(values, low, high):  # type: ignore[no-untyped-def]
+    largest = np.float32(0.0)
+    for i in range(low, high):
+        largest = max(largest, values[i])
+    return largest

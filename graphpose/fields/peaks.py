@@ -36,14 +36,29 @@ class Peaks(NamedTuple):
     scale: np.ndarray
 
 
+class _Groups(NamedTuple):
+    """Candidates of one type that gather around their best supported one; arrays over at most ``max_peaks`` groups.
+
+    Attributes:
+        x, y, scale: (G,) float32 of the candidate that began the group.
+        agreement: (G,) float32; 1 / reach² of that candidate.
+        sums: (G, 6) float64 over the group: weight; weight times offset from (x, y), twice; confidence of the
+            candidates that know their scale; that times the scale; confidence.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    scale: np.ndarray
+    agreement: np.ndarray
+    sums: np.ndarray
+
+
 @njit(cache=True, nogil=True)
-def find_peaks(  # type: ignore[no-untyped-def]
-    starts, x, y, confidence, scale, support, precision, h, w, threshold, radius, radius_min, max_peaks
-):
+def find_peaks(candidates, h, w, threshold, radius, radius_min, max_peaks):  # type: ignore[no-untyped-def]
     """Peaks of one image: candidates in the order of their support, each joins the nearest peak in reach or begins one.
 
     Args:
-        starts … precision: the arrays of Candidates.
+        candidates: Candidates.
         h, w: cells of the field.
         threshold: lowest confidence of a peak.
         radius: reach in units of the scale (the smaller of the candidate's and the peak's).
@@ -51,66 +66,74 @@ def find_peaks(  # type: ignore[no-untyped-def]
         max_peaks: at most so many peaks of a type; the best supported stay.
 
     Returns:
-        the five arrays of Peaks.
+        Peaks.
     """
-    K = len(starts) - 1
-    N = len(x)
-    out_starts = np.zeros(K + 1, np.int64)
-    px, py = np.empty(N, np.float32), np.empty(N, np.float32)
-    pc, ps = np.empty(N, np.float32), np.empty(N, np.float32)
-    total = 0
+    K, N = len(candidates.starts) - 1, len(candidates.x)
+    starts = np.zeros(K + 1, np.int64)
+    x, y = np.empty(N, np.float32), np.empty(N, np.float32)
+    confidence, scale = np.empty(N, np.float32), np.empty(N, np.float32)
+    groups = _Groups(
+        np.empty(max_peaks, np.float32), np.empty(max_peaks, np.float32), np.empty(max_peaks, np.float32),
+        np.empty(max_peaks, np.float32), np.empty((max_peaks, 6)),
+    )  # fmt: skip
     order = np.empty(N, np.int64)
     heads = np.empty(_STEPS + 1, np.int64)
-    bx, by, bs = np.empty(max_peaks, np.float32), np.empty(max_peaks, np.float32), np.empty(max_peaks, np.float32)
-    agreement = np.empty(max_peaks, np.float32)  # 1 / reach²
-    sums = np.empty((max_peaks, 6))
+    total = 0
     for k in range(K):
-        low, high = starts[k], starts[k + 1]
-        if low < high:
-            _order_by_support(support, low, high, order, heads)
-        n = 0
-        for at in range(low, high):
-            i = order[at]
-            nearest, best = -1, np.float32(1.0)
-            reach = np.float32(max(radius_min, radius * scale[i]))
-            mine = 1 / (reach * reach)
-            for p in range(n):
-                dx, dy = x[i] - bx[p], y[i] - by[p]
-                u = (dx * dx + dy * dy) * max(mine, agreement[p])  # the smaller of both reaches
-                if u < best:
-                    nearest, best = p, u
-            if nearest < 0:
-                if n == max_peaks:
-                    continue
-                bx[n], by[n], bs[n], agreement[n] = x[i], y[i], scale[i], mine
-                sums[n] = 0
-                nearest, best = n, np.float32(0.0)
-                n += 1
-            weight = confidence[i] * (1 - best) * precision[i]
-            sums[nearest, 0] += weight
-            sums[nearest, 1] += weight * (x[i] - bx[nearest])
-            sums[nearest, 2] += weight * (y[i] - by[nearest])
-            if scale[i] > 0:
-                sums[nearest, 3] += confidence[i]
-                sums[nearest, 4] += confidence[i] * scale[i]
-            sums[nearest, 5] += confidence[i]
-        out_starts[k] = total
-        _drop_stragglers(bx[:n], by[:n], bs[:n], sums[:n], radius, radius_min)
-        for p in range(n):
-            cells = _patch(bx[p], w) * _patch(by[p], h)
-            c = sums[p, 5] / max(cells, 4)  # 0 for stragglers
+        starts[k] = total
+        low, high = candidates.starts[k], candidates.starts[k + 1]
+        if low == high:
+            continue
+        _order_by_support(candidates.support, low, high, order, heads)
+        n = _gather(candidates, order[low:high], radius, radius_min, groups)
+        _drop_stragglers(groups, n, radius, radius_min)
+        for g in range(n):
+            cells = _patch(groups.x[g], w) * _patch(groups.y[g], h)
+            c = groups.sums[g, 5] / max(cells, 4)  # 0 for stragglers
             if c < threshold:
                 continue
-            px[total] = bx[p] + sums[p, 1] / sums[p, 0]
-            py[total] = by[p] + sums[p, 2] / sums[p, 0]
-            pc[total] = min(c, 1.0)
-            ps[total] = sums[p, 4] / sums[p, 3] if sums[p, 3] > 0 else 0.0
+            x[total] = groups.x[g] + groups.sums[g, 1] / groups.sums[g, 0]
+            y[total] = groups.y[g] + groups.sums[g, 2] / groups.sums[g, 0]
+            confidence[total] = min(c, 1.0)
+            scale[total] = groups.sums[g, 4] / groups.sums[g, 3] if groups.sums[g, 3] > 0 else 0.0
             total += 1
-        rank = np.argsort(px[out_starts[k] : total], kind="mergesort") + out_starts[k]
-        for field in (px, py, pc, ps):
-            field[out_starts[k] : total] = field[rank]
-    out_starts[K] = total
-    return out_starts, px[:total], py[:total], pc[:total], ps[:total]
+        _sort_by_x(x, y, confidence, scale, starts[k], total)
+    starts[K] = total
+    return Peaks(starts, x[:total], y[:total], confidence[:total], scale[:total])
+
+
+@njit(cache=True, nogil=True)
+def _gather(candidates, order, radius, radius_min, groups):  # type: ignore[no-untyped-def]
+    """Gathers the candidates of one type, in ``order``, into ``groups``; returns the number of groups."""
+    x, y, scale, confidence = candidates.x, candidates.y, candidates.scale, candidates.confidence
+    sums = groups.sums
+    n = 0
+    for i in order:
+        nearest, best = -1, np.float32(1.0)
+        reach = np.float32(max(radius_min, radius * scale[i]))
+        mine = 1 / (reach * reach)
+        for g in range(n):
+            dx, dy = x[i] - groups.x[g], y[i] - groups.y[g]
+            u = (dx * dx + dy * dy) * max(mine, groups.agreement[g])  # the smaller of both reaches
+            if u < best:
+                nearest, best = g, u
+        if nearest < 0:
+            if n == len(sums):
+                continue
+            groups.x[n], groups.y[n], groups.scale[n], groups.agreement[n] = x[i], y[i], scale[i], mine
+            for column in range(6):
+                sums[n, column] = 0
+            nearest, best = n, np.float32(0.0)
+            n += 1
+        weight = confidence[i] * (1 - best) * candidates.precision[i]
+        sums[nearest, 0] += weight
+        sums[nearest, 1] += weight * (x[i] - groups.x[nearest])
+        sums[nearest, 2] += weight * (y[i] - groups.y[nearest])
+        if scale[i] > 0:
+            sums[nearest, 3] += confidence[i]
+            sums[nearest, 4] += confidence[i] * scale[i]
+        sums[nearest, 5] += confidence[i]
+    return n
 
 
 @njit(cache=True, nogil=True)
@@ -121,16 +144,28 @@ def _patch(place, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _drop_stragglers(x, y, scale, sums, radius, radius_min):  # type: ignore[no-untyped-def]
-    """Takes their cells from the peaks that are a few stray cells of a much stronger one nearby."""
-    for p in range(len(x)):
-        for q in range(len(x)):
+def _drop_stragglers(groups, n, radius, radius_min):  # type: ignore[no-untyped-def]
+    """Takes their cells from those of the first n groups that are a few stray cells of a much stronger one nearby."""
+    x, y, scale, sums = groups.x, groups.y, groups.scale, groups.sums
+    for p in range(n):
+        for q in range(n):
             if sums[p, 5] < STRAGGLER_SHARE * sums[q, 5]:
                 reach = STRAGGLER_REACH * max(radius_min, radius * min(scale[p], scale[q]))
                 dx, dy = x[p] - x[q], y[p] - y[q]
                 if dx * dx + dy * dy < reach * reach:
                     sums[p, 5] = 0
                     break
+
+
+@njit(cache=True, nogil=True)
+def _sort_by_x(x, y, confidence, scale, low, high):  # type: ignore[no-untyped-def]
+    """Sorts the peaks low … high − 1 in place by x, equal ones as they were: insertion, as there are few."""
+    for i in range(low + 1, high):
+        at = i
+        while at > low and x[at] < x[at - 1]:
+            for values in (x, y, confidence, scale):
+                values[at], values[at - 1] = values[at - 1], values[at]
+            at -= 1
 
 
 @njit(cache=True, nogil=True)

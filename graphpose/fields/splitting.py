@@ -8,35 +8,86 @@ Convention: lengths are in cells.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+
+from graphpose.fields.limbs import Votes
 
 MAX_COPIES = 4
 
 
+class Nodes(NamedTuple):
+    """Keypoints of one image of which each goes to one pose: peaks, then the copies of those that were split.
+
+    Attributes:
+        kind: (P,) int64 keypoint types.
+        x, y, confidence, scale: (P,) float32, as in Peaks.
+    """
+
+    kind: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    confidence: np.ndarray
+    scale: np.ndarray
+
+
 @njit(cache=True, nogil=True)
-def split_peaks(  # type: ignore[no-untyped-def]
-    starts, x, y, confidence, scale, limb, first, second, weight, share, places, min_weight, min_share
-):
+def split_peaks(peaks, votes, min_weight, min_share):  # type: ignore[no-untyped-def]
     """Splits the peaks of one image; the arrays that it is given are not changed.
 
     Args:
-        starts … scale: arrays of Peaks.
-        limb … places: arrays of Votes.
+        peaks: Peaks.
+        votes: Votes.
         min_weight: lowest weight of a limb that is a reason to split.
         min_share: lowest share of the peak's votes of such a limb; of its partner's votes it has at least half.
 
     Returns:
-        kind (N,) int64 keypoint type, x, y, confidence, scale of the peaks, the copies behind the others; first,
-        second, share of the limbs that now lead to the copies.
+        Nodes; Votes between them, first and second int64.
     """
-    K, P, E = len(starts) - 1, len(x), len(limb)
+    K, P, E = len(peaks.starts) - 1, len(peaks.x), len(votes.limb)
     ends = np.empty((2, E), np.int64)
-    ends[0], ends[1] = first, second
-    share = share.copy()
+    for e in range(E):
+        ends[0, e], ends[1, e] = votes.first[e], votes.second[e]
+    share = votes.share.copy()
+    copies, reference = _count_copies(P, ends, votes.limb, votes.weight, share, min_weight, min_share)
+
+    N = 0
+    for p in range(P):
+        N += copies[p]
+    nodes = Nodes(
+        np.empty(N, np.int64), np.empty(N, np.float32), np.empty(N, np.float32), np.empty(N, np.float32),
+        np.empty(N, np.float32),
+    )  # fmt: skip
+    for k in range(K):
+        for p in range(peaks.starts[k], peaks.starts[k + 1]):
+            nodes.kind[p], nodes.x[p], nodes.y[p] = k, peaks.x[p], peaks.y[p]
+            nodes.confidence[p], nodes.scale[p] = peaks.confidence[p], peaks.scale[p]
+    n = P
+    for p in range(P):
+        if copies[p] == 1:
+            continue
+        ids = np.empty(copies[p], np.int64)
+        ids[0] = p
+        for i in range(1, copies[p]):
+            ids[i] = n
+            nodes.kind[n], nodes.confidence[n], nodes.scale[n] = nodes.kind[p], nodes.confidence[p], nodes.scale[p]
+            n += 1
+        _share_out(
+            p, ids, reference[p], votes.limb, ends, votes.weight, share, votes.places, nodes.x, nodes.y,
+            min_weight, min_share,
+        )  # fmt: skip
+    return nodes, Votes(votes.limb, ends[0], ends[1], votes.weight, share, votes.places)
+
+
+@njit(cache=True, nogil=True)
+def _count_copies(P, ends, limb, weight, share, min_weight, min_share):  # type: ignore[no-untyped-def]
+    """How many keypoints each peak is, (P,), and along which limb and on which side of it they were counted, (P, 2)."""
     strong = np.zeros((2, P), np.int64)  # reasons of each peak along the limb at hand
     copies = np.ones(P, np.int64)
-    reference = np.full((P, 2), -1, np.int64)  # limb and side along which the copies are counted
+    reference = np.full((P, 2), -1, np.int64)
+    E = len(limb)
     begin = 0
     while begin < E:
         end = begin
@@ -55,26 +106,7 @@ def split_peaks(  # type: ignore[no-untyped-def]
             strong[0, ends[0, e]] = 0
             strong[1, ends[1, e]] = 0
         begin = end
-
-    N = P + copies.sum() - P
-    out_x, out_y = np.empty(N, np.float32), np.empty(N, np.float32)
-    out_confidence, out_scale = np.empty(N, np.float32), np.empty(N, np.float32)
-    kind = np.empty(N, np.int64)
-    out_x[:P], out_y[:P], out_confidence[:P], out_scale[:P] = x, y, confidence, scale
-    for k in range(K):
-        kind[starts[k] : starts[k + 1]] = k
-    n = P
-    for p in range(P):
-        if copies[p] == 1:
-            continue
-        ids = np.empty(copies[p], np.int64)
-        ids[0] = p
-        for i in range(1, copies[p]):
-            ids[i] = n
-            kind[n], out_confidence[n], out_scale[n] = kind[p], confidence[p], scale[p]
-            n += 1
-        _share_out(p, ids, reference[p], limb, ends, weight, share, places, out_x, out_y, min_weight, min_share)
-    return kind, out_x, out_y, out_confidence, out_scale, ends[0], ends[1], share
+    return copies, reference
 
 
 @njit(cache=True, nogil=True)
@@ -82,34 +114,40 @@ def _share_out(  # type: ignore[no-untyped-def]
     p, ids, reference, limb, ends, weight, share, places, out_x, out_y, min_weight, min_share
 ):
     """Gives every limb of peak p to the copy (among ``ids``) nearest to where the limb's cells put their end."""
-    n = len(ids)
+    n, E = len(ids), len(limb)
     at = np.empty((n, 2))
-    mine = np.flatnonzero((ends[0] == p) | (ends[1] == p))
     count = 0
     side = reference[1]
-    for e in mine:
+    for e in range(E):
         reason = weight[e] >= min_weight and share[e, side] >= min_share and share[e, 1 - side] >= 0.5
         if limb[e] == reference[0] and ends[side, e] == p and reason and count < n:
-            at[count] = places[e, 2 * side : 2 * side + 2]
+            at[count, 0], at[count, 1] = places[e, 2 * side], places[e, 2 * side + 1]
             count += 1
+    mine, sides, chosen = np.empty(E, np.int64), np.empty(E, np.int64), np.empty(E, np.int64)
     sums = np.zeros((n, 3))
-    chosen = np.empty(len(mine), np.int64)
-    for i, e in enumerate(mine):
+    found = 0
+    for e in range(E):
+        if ends[0, e] != p and ends[1, e] != p:
+            continue
         side = 0 if ends[0, e] == p else 1
         px, py = places[e, 2 * side], places[e, 2 * side + 1]
-        nearest = ((at[:, 0] - px) ** 2 + (at[:, 1] - py) ** 2).argmin()
-        chosen[i] = nearest
+        nearest, closest = 0, np.inf
+        for i in range(n):
+            d = (at[i, 0] - px) ** 2 + (at[i, 1] - py) ** 2
+            if d < closest:
+                nearest, closest = i, d
+        mine[found], sides[found], chosen[found] = e, side, nearest
         sums[nearest, 0] += weight[e]
         sums[nearest, 1] += weight[e] * px
         sums[nearest, 2] += weight[e] * py
-    before = np.zeros(len(mine))
-    for i, e in enumerate(mine):
-        side = 0 if ends[0, e] == p else 1
-        for j, other in enumerate(mine):
-            if chosen[j] == chosen[i] and limb[other] == limb[e] and (0 if ends[0, other] == p else 1) == side:
-                before[i] += weight[other]
-    for i, e in enumerate(mine):
-        side = 0 if ends[0, e] == p else 1
+        found += 1
+    before = np.zeros(found)
+    for i in range(found):
+        for j in range(found):
+            if chosen[j] == chosen[i] and limb[mine[j]] == limb[mine[i]] and sides[j] == sides[i]:
+                before[i] += weight[mine[j]]
+    for i in range(found):
+        e, side = mine[i], sides[i]
         share[e, side] = weight[e] / before[i] if before[i] > 0 else 0
         ends[side, e] = ids[chosen[i]]
     for i in range(n):
