@@ -35,8 +35,10 @@ from configurations import (
     build_datasets,
     build_loaders,
     build_settings,
+    fusion_of,
     resolve_device,
 )
+from configurations_datasets import CROWDPOSE, MPII
 from records import (
     AtomicFileStorage,
     require_observers,
@@ -57,6 +59,7 @@ from graphpose.distributed import Ranks, ranks_of_this_run
 from graphpose.errors import GraphposeError
 from graphpose.evaluate import Evaluation, build_decoder, evaluate, metrics_line
 from graphpose.fields.decode import Decoder
+from graphpose.metrics.protocol import headline_names
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
 from graphpose.train import Trainer
@@ -66,12 +69,20 @@ from graphpose.training.stop import Interrupted, StopRequest
 
 # "sys" lets tqdm see whether it writes to a terminal; its bars then do not fill the captured output
 SETTINGS.CAPTURE_MODE = "sys"
+# of every module, not only of those that this file imports itself
+SETTINGS.DISCOVER_SOURCES = SETTINGS.DISCOVER_DEPENDENCIES = "sys"
 
 ROOT = Path(__file__).resolve().parent.parent
 experiment = Experiment("graphpose", base_dir=str(ROOT), save_git_info=False)  # the commit is in info.json
+for path in sorted(Path(__file__).parent.glob("*.py")):  # Sacred knows modules of packages only
+    if path.stem in sys.modules:
+        experiment.add_source_file(str(path))
 experiment.captured_out_filter = without_progress_bars
 experiment.add_config(DEFAULTS | {"resume": ""})
-for name, values in (("demo", DEMO), ("coco", COCO_FULL), ("coco_local", COCO_LOCAL), ("coco_eight", COCO_EIGHT)):
+for name, values in (
+    ("demo", DEMO), ("coco", COCO_FULL), ("coco_local", COCO_LOCAL), ("coco_eight", COCO_EIGHT),
+    ("crowdpose", CROWDPOSE), ("mpii", MPII),
+):  # fmt: skip
     experiment.add_named_config(name, values)
 
 
@@ -112,7 +123,7 @@ def main(_config: dict[str, Any], _run: Run, _seed: int) -> float | None:
 
 
 def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ranks, folder: Path) -> float | None:
-    """The work of a run; returns the AP on rank 0."""
+    """The work of a run; returns the AP (MPII: mAP) on rank 0."""
     started = time.perf_counter()
     config = {key: value for key, value in _config.items() if key != "resume"}
     train_set, val_set = build_datasets(config, _seed)
@@ -145,9 +156,10 @@ def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ra
     if not ranks.is_first:
         return None
     write_artefacts(folder, evaluation, trainer.history, val_set, settings.data["contact_sheet_images"])
-    print(f"AP {evaluation.metrics['AP']:.3f} on {len(val_set)} evaluation images after "
+    best = headline_names(evaluation.metrics)[0]
+    print(f"{best} {evaluation.metrics[best]:.3f} on {len(val_set)} evaluation images after "
           f"{(time.perf_counter() - started) / 60:.1f} minutes; look at {folder / 'contact_sheet.png'}")  # fmt: skip
-    return evaluation.metrics["AP"]
+    return evaluation.metrics[best]
 
 
 def build_trainer(settings: Settings, loader: PoseLoader, run: Run, seed: int, ranks: Ranks) -> Trainer:
@@ -206,13 +218,14 @@ def due(trainer: Trainer) -> bool:
 
 def record(evaluation: Evaluation, trainer: Trainer, checkpointer: Checkpointer, folder: Path, run: Run) -> None:
     """Figures of an evaluation into the history and the run's record; the best network so far into best.pt."""
-    before = [figures["val.AP"] for figures in trainer.history if "val.AP" in figures]
     metrics = trainer.ranks.broadcast(evaluation.metrics)
+    best = headline_names(metrics)[0]  # AP, or MPII's mAP
+    before = [figures[f"val.{best}"] for figures in trainer.history if f"val.{best}" in figures]
     trainer.history[-1] |= {f"val.{name}": value for name, value in metrics.items()}
     for name, value in metrics.items():
         run.log_scalar(f"val.{name}", value, trainer.epoch)
     checkpointer.save()
-    if metrics["AP"] > max(before, default=-1.0):
+    if metrics[best] > max(before, default=-1.0):
         checkpointer.save(folder / "best.pt")
 
 
@@ -231,7 +244,7 @@ def print_epoch(trainer: Trainer) -> None:
 
 
 def run_evaluation(trainer: Trainer, decoder: Decoder, settings: Any, batches: Any, dataset: PoseDataset) -> Evaluation:
-    """COCO figures of the averaged network."""
+    """Figures of the averaged network by the rules of its data set."""
     network = trainer.averaged
     trainer.ranks.broadcast_state(network)  # batch norms of the other ranks have seen other images
     with worker_failures_named():
@@ -243,6 +256,9 @@ def run_evaluation(trainer: Trainer, decoder: Decoder, settings: Any, batches: A
             precision=settings.train.precision,
             max_detections=settings.data["max_detections"],
             ranks=trainer.ranks,
+            fusion=fusion_of(settings.data),
+            protocol="coco" if settings.data["data"] == "demo" else settings.data["data"],
+            evaluator=settings.data["evaluator"],
         )
 
 

@@ -75,7 +75,8 @@ def save_checkpoint(
     except (OSError, RuntimeError) as error:
         raise GraphposeError(f"checkpoint '{path}' could not be written: {_reason(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def _reason(error: BaseException) -> str:
