@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,19 @@ def run_folder(run: Run) -> Path:
     folder = Path("runs/unobserved")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder of runs; GraphposeError when nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise GraphposeError(
+            f"the folder '{folder.absolute()}' for the record cannot be written to ({error.strerror}); start "
+            "from another folder or name one with -F"
+        ) from None
 
 
 def require_observers(run: Run) -> None:

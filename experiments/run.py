@@ -15,6 +15,7 @@ last line names it. SIGTERM and Ctrl-C write a checkpoint and end the run as int
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
 import os
@@ -42,6 +43,7 @@ from configurations_datasets import CROWDPOSE, MPII
 from records import (
     AtomicFileStorage,
     require_observers,
+    require_writable,
     run_folder,
     send_artefacts,
     source_version,
@@ -102,18 +104,24 @@ def refuse_wrong_configuration(config: dict[str, Any], command_name: str, logger
 def main(_config: dict[str, Any], _run: Run, _seed: int) -> float | None:
     """Train, evaluate, write the artefacts; the result is the final AP."""
     folder = run_folder(_run)
-    _run.info |= {"sources": source_version(ROOT), "torch": torch.__version__, "checkpoint": str(folder / CHECKPOINT)}
+    # all keys now: Sacred's heartbeat reads the dictionary from another thread, and only its values may change
+    _run.info |= {
+        "sources": source_version(ROOT),
+        "checkpoint": str(folder / CHECKPOINT),
+        "resumed_from": {},
+        "history": [],
+    }
     ranks: Ranks | None = None
     try:
         with ranks_of_this_run(_config["device"]) as ranks:
             return train_and_evaluate(_config, _run, ranks.broadcast(_seed), ranks, folder)
-    except (GraphposeError, RuntimeError) as error:
+    except (GraphposeError, OSError, RuntimeError) as error:
         message = str(error)
         if ranks is not None and ranks.several:
             if not isinstance(error, GraphposeError):  # a rank that others have left finds its connection closed
                 message = f"{ranks.failure_elsewhere()} ({message.splitlines()[0]})"
             ranks.report_failure(message)
-        elif not isinstance(error, GraphposeError):
+        elif isinstance(error, RuntimeError):
             raise
         if (folder / CHECKPOINT).exists():
             message += f"; go on from the last checkpoint with resume={folder}"
@@ -196,7 +204,7 @@ def train_epoch(trainer: Trainer, checkpointer: Checkpointer, run: Run) -> None:
 
     try:
         trainer.train_epoch(after_step)
-        run.info["history"] = trainer.history
+        run.info["history"] = copy.deepcopy(trainer.history)
         checkpointer.save()
     except GraphposeError:
         # the other ranks are not here to give their part of a checkpoint
@@ -297,8 +305,10 @@ def prepare(arguments: list[str]) -> list[str]:
     if os.environ.get("RANK", "0") != "0":  # one record, kept by rank 0
         flags = [flag for flag in flags if flag == "with" or not flag.startswith("-")]
         return [arguments[0], "--unobserved", "--loglevel=WARNING", *flags, *named, *updates]
-    own = ("-F", "--file_storage", "-u", "--unobserved")
-    if not any(flag.startswith(own) for flag in flags):
+    unobserved = any(flag.startswith(("-u", "--unobserved")) for flag in flags)
+    if not unobserved:
+        require_writable(runs)
+    if not unobserved and not any(flag.startswith(("-F", "--file_storage")) for flag in flags):
         experiment.observers.append(AtomicFileStorage("runs"))
     return [arguments[0], *flags, *named, *updates]
 
