@@ -7,13 +7,15 @@
 
 Head size is the head segment length of PCKh, 0.6 times the diagonal of the annotated head rectangle. The joints head
 top and upper neck lie 0.8 diagonals apart on that diagonal, so a form without rectangles gives 0.75 times their
-distance (it differs from the h5's ``normalize`` only by the rounding of the joints).
+distance (it differs from the h5's ``normalize`` only by the rounding of the joints); where one of the two is not
+labelled, 25 times the record's ``scale``, if it has one.
 
 Source: Andriluka et al. 2014, evaluation code (getHeadSize.m: SC_BIAS = 0.6).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from graphpose.skeleton import MPII, Skeleton
 
 HEAD_OF_DIAGONAL = 0.6
 HEAD_OF_NECK_TO_TOP = 0.75
+# The release's scale is the person's height divided by 200 px, and it was made from the head: 8 heads to a person.
+HEAD_OF_SCALE = 200 / 8
 
 
 def read_h5(path: Path, skeleton: Skeleton | None = None) -> Annotations:
@@ -51,15 +55,7 @@ def read_h5(path: Path, skeleton: Skeleton | None = None) -> Annotations:
 
 def read_mat(path: Path, skeleton: Skeleton | None = None) -> Annotations:
     """Official ``RELEASE`` or HRNet's ``gt_valid.mat``; arguments and errors as in ``read_annotations``."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    if not path.is_file():
-        raise GraphposeError(f"annotation file {path} does not exist")
-    try:
-        content = loadmat(path, squeeze_me=True, struct_as_record=False)
-    except (MatReadError, OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise GraphposeError(f"annotation file {path} cannot be read as a MATLAB file: {error}") from error
+    content = load_mat(path)
     if "RELEASE" in content:
         return _from_release(content["RELEASE"], path.name, skeleton)
     if {"pos_gt_src", "jnt_missing", "headboxes_src"} <= content.keys():
@@ -72,6 +68,19 @@ def read_mat(path: Path, skeleton: Skeleton | None = None) -> Annotations:
         head = HEAD_OF_DIAGONAL * np.linalg.norm(boxes[1] - boxes[0], axis=0)
         return _annotations(path.name, skeleton, keypoints, head, [""] * len(keypoints))
     raise GraphposeError(f"{path} holds neither MPII's RELEASE nor pos_gt_src, jnt_missing and headboxes_src")
+
+
+def load_mat(path: Path) -> dict[str, Any]:
+    """Variables of a MATLAB file; GraphposeError names the file when it cannot be read."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    if not path.is_file():
+        raise GraphposeError(f"annotation file {path} does not exist")
+    try:
+        return loadmat(path, squeeze_me=True, struct_as_record=False)
+    except (MatReadError, OSError, ValueError, TypeError, NotImplementedError) as error:
+        raise GraphposeError(f"annotation file {path} cannot be read as a MATLAB file: {error}") from error
 
 
 def from_records(records: Sequence[Any], source: str, skeleton: Skeleton | None = None) -> Annotations:
@@ -96,30 +105,107 @@ def from_records(records: Sequence[Any], source: str, skeleton: Skeleton | None 
     keypoints = np.concatenate((joints, 2.0 * labelled[:, :, None]), axis=2)
     neck, top = MPII.index("upper_neck"), MPII.index("head_top")
     head = HEAD_OF_NECK_TO_TOP * np.linalg.norm(joints[:, top] - joints[:, neck], axis=1)
-    head[~(labelled[:, top] & labelled[:, neck])] = np.nan
+    for row in np.flatnonzero(~(labelled[:, top] & labelled[:, neck])).tolist():
+        scale = records[row].get("scale")
+        head[row] = HEAD_OF_SCALE * scale if isinstance(scale, (int, float)) and scale > 0 else np.nan
     return _annotations(source, skeleton, keypoints, head, [record["image"] for record in records])
+
+
+@dataclasses.dataclass(frozen=True)
+class ReleasePerson:
+    """One ``annorect`` of the official release.
+
+    Attributes:
+        index: its place among the image's, from 1 as in MATLAB.
+        keypoints: (K, 3) x, y, visibility; None where the release has no joints (the test set, and some persons).
+        head: head segment length in pixels, None without a head rectangle.
+        place: x, y of the person's middle and its height (200 times the release's scale), None where it has none.
+        single: stands apart from all others (``single_person``).
+    """
+
+    index: int
+    keypoints: np.ndarray | None
+    head: float | None
+    place: tuple[float, float, float] | None
+    single: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ReleaseImage:
+    """One image of the official release: its file name, whether it is for training, and its persons."""
+
+    name: str
+    train: bool
+    persons: list[ReleasePerson]
+
+
+def read_release(path: Path) -> list[ReleaseImage]:
+    """All images of ``mpii_human_pose_v1_u12_1.mat``, those of the test set included, in the file's order.
+
+    Raises:
+        GraphposeError: naming the file, when it is missing, damaged or another.
+    """
+    content = load_mat(path)
+    if "RELEASE" not in content:
+        raise GraphposeError(f"{path} holds no struct RELEASE; MPII's official annotation file does")
+    return _release_images(content["RELEASE"], path.name)
+
+
+def _release_images(release: Any, source: str) -> list[ReleaseImage]:
+    annolist = np.atleast_1d(release.annolist)
+    train = np.atleast_1d(getattr(release, "img_train", np.ones(len(annolist), int)))
+    apart = getattr(release, "single_person", None)
+    singles = [[]] * len(annolist) if apart is None else list(np.atleast_1d(apart))
+    if not len(annolist) == len(train) == len(singles):
+        raise GraphposeError(
+            f"{source} has {len(annolist)} images, {len(train)} in img_train and {len(singles)} in single_person"
+        )
+    images = []
+    for image, is_train, single in zip(annolist, train, singles, strict=True):
+        alone = {int(index) for index in np.atleast_1d(single).ravel()}
+        persons = [
+            _release_person(person, index, index in alone, f"{source}: {image.image.name}")
+            for index, person in enumerate(np.atleast_1d(getattr(image, "annorect", [])), start=1)
+        ]
+        images.append(ReleaseImage(str(image.image.name), bool(is_train), persons))
+    return images
+
+
+def _release_person(person: Any, index: int, single: bool, where: str) -> ReleasePerson:
+    K = MPII.num_keypoints
+    points = getattr(getattr(person, "annopoints", None), "point", None)
+    keypoints = None
+    if points is not None:
+        keypoints = np.zeros((K, 3))
+        for point in np.atleast_1d(points):
+            if not 0 <= int(point.id) < K:
+                raise GraphposeError(f"{where} has joint id {point.id}; 0..{K - 1} are known")
+            # A blank is_visible belongs to joints on the head rectangle, which are labelled.
+            visible = np.size(point.is_visible) > 0 and int(point.is_visible) == 1
+            keypoints[int(point.id)] = point.x, point.y, 2 if visible else 1
+    box = [np.ravel(getattr(person, name, ())) for name in ("x1", "y1", "x2", "y2")]
+    head = None
+    if all(len(value) == 1 for value in box):
+        x1, y1, x2, y2 = (float(value[0]) for value in box)
+        head = float(HEAD_OF_DIAGONAL * np.hypot(x2 - x1, y2 - y1))
+    place = None
+    middle, scale = getattr(person, "objpos", None), np.ravel(getattr(person, "scale", ()))
+    if middle is not None and hasattr(middle, "x") and len(scale) == 1:
+        place = float(middle.x), float(middle.y), 200 * float(scale[0])
+    return ReleasePerson(index, keypoints, head, place, single)
 
 
 def _from_release(release: Any, source: str, skeleton: Skeleton | None) -> Annotations:
     """Annotated persons of the official struct; those without joints (the test set) are left out."""
-    K = MPII.num_keypoints
-    keypoints, heads, names = [], [], []
-    for image in np.atleast_1d(release.annolist):
-        for person in np.atleast_1d(image.annorect):
-            points = getattr(getattr(person, "annopoints", None), "point", None)
-            if points is None:
-                continue
-            joints = np.zeros((K, 3))
-            for point in np.atleast_1d(points):
-                if not 0 <= int(point.id) < K:
-                    raise GraphposeError(f"{source}: {image.image.name} has joint id {point.id}; 0..{K - 1} are known")
-                # A blank is_visible belongs to joints on the head rectangle, which are labelled.
-                visible = np.size(point.is_visible) > 0 and int(point.is_visible) == 1
-                joints[int(point.id)] = point.x, point.y, 2 if visible else 1
-            keypoints.append(joints)
-            heads.append(HEAD_OF_DIAGONAL * np.hypot(float(person.x2) - person.x1, float(person.y2) - person.y1))
-            names.append(str(image.image.name))
-    return _annotations(source, skeleton, np.array(keypoints).reshape(-1, K, 3), np.array(heads), names)
+    found = [
+        (image.name, person)
+        for image in _release_images(release, source)
+        for person in image.persons
+        if person.keypoints is not None
+    ]
+    keypoints = np.array([person.keypoints for _, person in found]).reshape(-1, MPII.num_keypoints, 3)
+    heads = np.array([np.nan if person.head is None else person.head for _, person in found])
+    return _annotations(source, skeleton, keypoints, heads, [name for name, _ in found])
 
 
 def _annotations(

@@ -42,18 +42,7 @@ class CocoDataset:
         image_ids: Sequence[int] | None = None,
         require_persons: bool = False,
     ) -> None:
-        records = read_coco(Path(annotations), skeleton)
-        chosen = np.arange(len(records.image_ids))
-        if image_ids is not None:
-            chosen = _find_images(records, image_ids)
-        if require_persons:
-            owner = np.repeat(np.arange(len(records.image_ids)), np.diff(records.first))
-            chosen = chosen[np.isin(chosen, owner[records.is_target])]
-        if len(chosen) == 0:
-            raise GraphposeError(f"{annotations}: no image is left; at least one with a labelled person is needed")
-        if len(chosen) < len(records.image_ids) or image_ids is not None:
-            records = records.select_images(chosen)
-        self.records = records
+        self.records = select_images(read_coco(Path(annotations), skeleton), image_ids, require_persons)
         self.images = Path(images)
 
     @property
@@ -121,6 +110,23 @@ class CocoDataset:
     def ground_truth(self) -> dict[str, Any]:
         """Annotations of exactly these images as a COCO-format dict."""
         return self.records.to_coco()
+
+
+def select_images(
+    records: CocoRecords, image_ids: Sequence[int] | None = None, require_persons: bool = False
+) -> CocoRecords:
+    """Records of some images only; arguments and errors as of :class:`CocoDataset`."""
+    chosen = np.arange(len(records.image_ids))
+    if image_ids is not None:
+        chosen = _find_images(records, image_ids)
+    if require_persons:
+        owner = np.repeat(np.arange(len(records.image_ids)), np.diff(records.first))
+        chosen = chosen[np.isin(chosen, owner[records.is_target])]
+    if len(chosen) == 0:
+        raise GraphposeError(f"{records.path}: no image is left; at least one with a labelled person is needed")
+    if len(chosen) < len(records.image_ids) or image_ids is not None:
+        records = records.select_images(chosen)
+    return records
 
 
 def _find_images(records: CocoRecords, image_ids: Sequence[int]) -> np.ndarray:
