@@ -15,14 +15,15 @@ from typing import Any
 
 import torch
 
-from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import CachedDataset, PoseDataset
 from graphpose.data.demo import DemoDataset
 from graphpose.data.loader import PoseLoader, make_loader
+from graphpose.data.open import open_dataset
 from graphpose.data.transforms import AugmentConfig, EvalTransform, TrainTransform
 from graphpose.distributed import ALONE, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.fields.decode import DecoderConfig
+from graphpose.fields.fusion import FusionConfig
 from graphpose.nn.losses import LossConfig
 from graphpose.nn.network import PoseNetworkConfig
 from graphpose.skeleton import COCO, Skeleton
@@ -38,7 +39,7 @@ def _fields(dataclass: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
 NETWORK = _fields(PoseNetworkConfig(skeleton=COCO), leave_out=("skeleton",))
 TRAINING = _fields(TrainConfig())
 DATA: dict[str, Any] = {
-    "data": "demo",  # "demo" renders scenes on the fly, "coco" reads annotation files and images
+    "data": "demo",  # "demo" renders scenes; "coco", "crowdpose" and "mpii" read files and score by their own rules
     "image_size": 401,  # pixels; training crops are squares of this size
     "long_edge": 641,  # pixels; evaluation resizes the long edge to it; null keeps images as they are
     "batch_size": 8,
@@ -49,13 +50,16 @@ DATA: dict[str, Any] = {
     "demo_train_scenes": 12000,  # "demo" only
     "demo_val_scenes": 200,
     "demo_max_persons": 6,
-    "train_annotations": "",  # "coco" only: annotation files and image folders, relative to data_root
+    "train_annotations": "",  # all but "demo": annotation files and image folders, relative to data_root
     "train_images": "",
     "val_annotations": "",
     "val_images": "",
     "data_root": os.environ.get("GRAPHPOSE_DATA", ""),
     "image_ids": [],  # train and evaluate on these images of the training set only; empty for all
     "max_detections": 20,  # poses per image that count in the metric
+    "evaluator": "pycocotools",  # or "fast" (faster-coco-eval)
+    "test_flip": False,  # fuse the fields of the mirror image before decoding
+    "test_scales": [1.0],  # and those of other sizes, relative to long_edge
     "contact_sheet_images": 12,
 }
 GROUPS: dict[str, dict[str, Any]] = {
@@ -206,8 +210,10 @@ def build_settings(config: Mapping[str, Any], skeleton: Skeleton = COCO) -> Sett
 
     values = dict(config)
     values["adjacency"] = "none" if values["adjacency"] is None else values["adjacency"]  # `adjacency=None` as typed
-    if values["data"] not in ("demo", "coco"):
-        raise GraphposeError(f"data='{values['data']}' must be demo or coco")
+    for key, choices in (("data", ("demo", "coco", "crowdpose", "mpii")), ("evaluator", ("pycocotools", "fast"))):
+        if values[key] not in choices:
+            raise GraphposeError(f"{key}='{values[key]}' must be one of {', '.join(choices)}")
+    fusion_of(values)
     for key in ("image_size", "batch_size", "evaluation_batch_size", "demo_train_scenes", "demo_val_scenes"):
         if not isinstance(values[key], int) or values[key] < 1:
             raise GraphposeError(f"{key}={values[key]} must be a positive whole number")
@@ -233,18 +239,27 @@ def build_datasets(data: Mapping[str, Any], seed: int) -> tuple[PoseDataset, Pos
     root = Path(data["data_root"])
     for key in ("train_annotations", "train_images", "val_annotations", "val_images"):
         if not data[key]:
-            raise GraphposeError(f"data=coco needs {key}; set it, or use a named configuration: with coco, coco_local")
+            raise GraphposeError(
+                f"data={data['data']} needs {key}; set it, or use a named configuration: with coco, coco_local, "
+                f"crowdpose, mpii"
+            )
         if not (root / data[key]).exists():
             raise GraphposeError(
                 f"{key}: '{root / data[key]}' does not exist; set data_root, or GRAPHPOSE_DATA in the environment"
             )
     ids = list(data["image_ids"]) or None
-    train = CocoDataset(
+    train = open_dataset(
         root / data["train_annotations"], root / data["train_images"], image_ids=ids, require_persons=True
     )
     if ids:
         return train, train
-    return train, CocoDataset(root / data["val_annotations"], root / data["val_images"], skeleton=train.skeleton)
+    return train, open_dataset(root / data["val_annotations"], root / data["val_images"], skeleton=train.skeleton)
+
+
+def fusion_of(data: Mapping[str, Any]) -> FusionConfig:
+    """The views that evaluation fuses."""
+    scales = data["test_scales"]
+    return FusionConfig(bool(data["test_flip"]), tuple(scales) if isinstance(scales, (list, tuple)) else (scales,))
 
 
 def build_loaders(

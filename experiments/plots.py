@@ -44,7 +44,8 @@ def loss_curve(path: Path, history: Sequence[dict[str, float]]) -> None:
 
     Args:
         path: PNG file to write.
-        history: figures of each epoch, as ``Trainer.train_epoch`` returns them, with "val.AP" where it was measured.
+        history: figures of each epoch, as ``Trainer.train_epoch`` returns them, with "val.AP" (of MPII "val.mAP") where
+            it was measured.
     """
     from matplotlib.figure import Figure
 
@@ -57,12 +58,11 @@ def loss_curve(path: Path, history: Sequence[dict[str, float]]) -> None:
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower left")
-    measured = [
-        (epoch, figures["val.AP"]) for epoch, figures in zip(epochs, history, strict=True) if "val.AP" in figures
-    ]
+    name = "val.mAP" if any("val.mAP" in figures for figures in history) else "val.AP"
+    measured = [(epoch, figures[name]) for epoch, figures in zip(epochs, history, strict=True) if name in figures]
     if measured:
         right = axes.twinx()
-        right.plot(*zip(*measured, strict=True), "o--", color="tab:red", label="AP")
-        right.set(ylabel="AP", ylim=(0, 1))
+        right.plot(*zip(*measured, strict=True), "o--", color="tab:red", label=name.removeprefix("val."))
+        right.set(ylabel=name.removeprefix("val."), ylim=(0, 1))
         right.yaxis.label.set_color("tab:red")
     figure.savefig(path, dpi=110)

@@ -68,9 +68,11 @@ def configurations(monkeypatch):
         ({"adjacncy": "dynamic"}, "unknown configuration key 'adjacncy'; did you mean adjacency"),
         ({"loss": {"pif_ofset": 2}}, r"unknown configuration key 'loss\.pif_ofset'; did you mean loss\.pif_offset"),
         ({"loss": 3}, r"'loss' is a group; set loss\.<name>"),
-        ({"adjacency": "dinamic"}, "choose one of none, identity, hand_crafted, soft, dynamic"),
+        ({"adjacency": "dinamic"}, "choose one of none, identity, hand_crafted, full, soft, dynamic"),
         ({"adjacency": "none", "strides": [16, 8]}, r"strides \(16, 8\) with adjacency 'none'"),
-        ({"data": "imagenet"}, "data='imagenet' must be demo or coco"),
+        ({"data": "imagenet"}, "data='imagenet' must be one of demo, coco, crowdpose, mpii"),
+        ({"evaluator": "slow"}, "evaluator='slow' must be one of pycocotools, fast"),
+        ({"test_scales": [1.0, 0]}, r"test scales \[1\.0, 0\.0\] must be"),
         ({"batch_size": 0}, "batch_size=0 must be a positive whole number"),
     ],
 )
