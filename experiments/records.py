@@ -37,9 +37,7 @@ def run_folder(run: Run) -> Path:
     for observer in run.observers:
         if isinstance(observer, FileStorageObserver):
             return Path(observer.dir)
-    folder = Path("runs/unobserved")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return Path("runs/unobserved")
 
 
 def require_writable(folder: Path) -> None:

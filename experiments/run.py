@@ -74,6 +74,7 @@ SETTINGS.CAPTURE_MODE = "sys"
 # of every module, not only of those that this file imports itself
 SETTINGS.DISCOVER_SOURCES = SETTINGS.DISCOVER_DEPENDENCIES = "sys"
 
+STOP = StopRequest()
 ROOT = Path(__file__).resolve().parent.parent
 experiment = Experiment("graphpose", base_dir=str(ROOT), save_git_info=False)  # the commit is in info.json
 for path in sorted(Path(__file__).parent.glob("*.py")):  # Sacred knows modules of packages only
@@ -114,6 +115,7 @@ def main(_config: dict[str, Any], _run: Run, _seed: int) -> float | None:
     ranks: Ranks | None = None
     try:
         with ranks_of_this_run(_config["device"]) as ranks:
+            folder = Path(ranks.broadcast(str(folder)))
             return train_and_evaluate(_config, _run, ranks.broadcast(_seed), ranks, folder)
     except (GraphposeError, OSError, RuntimeError) as error:
         message = str(error)
@@ -145,8 +147,8 @@ def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ra
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
     evaluation: Evaluation | None = None
-    with contextlib.closing(train_loader), contextlib.closing(val_loader), StopRequest() as stop:
-        checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder, plain(config), stop)
+    with contextlib.closing(train_loader), contextlib.closing(val_loader):
+        checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder, plain(config), STOP)
         checkpointer.save()  # a folder that cannot be written to is found now, not after hours
         printed = trainer.epoch - due(trainer)
         while True:
@@ -318,7 +320,8 @@ def command_line(arguments: list[str] | None = None) -> None:
     if os.environ.get("RANK", "0") != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 — for as long as the process lasts
     try:
-        experiment.run_commandline(prepare(list(sys.argv if arguments is None else arguments)))
+        with STOP:  # from before the first step until Sacred has recorded how the run ended
+            experiment.run_commandline(prepare(list(sys.argv if arguments is None else arguments)))
     except GraphposeError as error:
         sys.exit(f"graphpose: {error}")
     except Interrupted as interrupted:

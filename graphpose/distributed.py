@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -105,6 +106,8 @@ class Ranks:
         if not self.several:
             return network
         device = next(network.parameters()).device
+        # 1×1 kernels have the same bytes in both memory formats; only their strides are written differently
+        warnings.filterwarnings("ignore", message="(?s).*Grad strides do not match bucket view strides")
         return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
     @torch.no_grad()
