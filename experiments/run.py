@@ -71,8 +71,8 @@ from graphpose.training.stop import Interrupted, StopRequest
 
 # "sys" lets tqdm see whether it writes to a terminal; its bars then do not fill the captured output
 SETTINGS.CAPTURE_MODE = "sys"
-# of every module, not only of those that this file imports itself
-SETTINGS.DISCOVER_SOURCES = SETTINGS.DISCOVER_DEPENDENCIES = "sys"
+# of every module and package, not only of those that this file imports itself
+SETTINGS.DISCOVER_SOURCES, SETTINGS.DISCOVER_DEPENDENCIES = "sys", "pkg"
 
 STOP = StopRequest()
 ROOT = Path(__file__).resolve().parent.parent

@@ -136,7 +136,8 @@ class Trainer:
         self.settled = False
         image_ids = batch.image_ids
         batch = (batch if len(batch) else _nothing_known(self.network)).to(self.device, non_blocking=True)
-        targets = encode(batch.keypoints, batch.scales, self.network.spec, batch.images.shape[-2:], batch.ignore)
+        height, width = batch.images.shape[-2:]
+        targets = encode(batch.keypoints, batch.scales, self.network.spec, (height, width), batch.ignore)
         images = batch.images
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)

@@ -27,7 +27,7 @@ class AveragedNetwork:
         self.module = copy.deepcopy(network).requires_grad_(False)
         self.decay = decay
         self.steps = 0
-        pairs = [*zip(self.module.parameters(), network.parameters(), strict=True)]
+        pairs: list[tuple[Tensor, Tensor]] = [*zip(self.module.parameters(), network.parameters(), strict=True)]
         pairs += [*zip(self.module.buffers(), network.buffers(), strict=True)]
         self._averaged: list[Tensor] = [a.detach() for a, _ in pairs if a.is_floating_point()]
         self._current: list[Tensor] = [b.detach() for a, b in pairs if a.is_floating_point()]
