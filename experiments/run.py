@@ -121,7 +121,7 @@ def main(_config: dict[str, Any], _run: Run, _seed: int) -> float | None:
         message = str(error)
         if ranks is not None and ranks.several:
             if not isinstance(error, GraphposeError):  # a rank that others have left finds its connection closed
-                message = f"{ranks.failure_elsewhere()} ({message.splitlines()[0]})"
+                message = ranks.failure_elsewhere()
             ranks.report_failure(message)
         elif isinstance(error, RuntimeError):
             raise
@@ -207,7 +207,7 @@ def train_epoch(trainer: Trainer, checkpointer: Checkpointer, run: Run) -> None:
     try:
         trainer.train_epoch(after_step)
         run.info["history"] = copy.deepcopy(trainer.history)
-        checkpointer.save()
+        checkpointer.after_epoch()
     except GraphposeError:
         # the other ranks are not here to give their part of a checkpoint
         if trainer.settled and not trainer.ranks.several:

@@ -129,7 +129,7 @@ class Ranks:
             with contextlib.suppress(RuntimeError):
                 self.store.wait([FAILURE], datetime.timedelta(seconds=FAILURE_WAIT))
                 return self.store.get(FAILURE).decode()
-        return "another rank died without a word"
+        return f"rank {self.rank} lost another rank, which left no word; torchrun's summary names it"
 
 
 ALONE = Ranks()

@@ -116,7 +116,7 @@ def test_two_ranks_resume_within_an_epoch_bit_for_bit_each_with_its_own_graphs(t
 def test_a_process_alone_needs_no_group():
     ranks = dataclasses.replace(ALONE)
     assert (ranks.agree(2), ranks.gather("x"), ranks.broadcast("y"), ranks.total([2])) == (2, ["x"], "y", [2.0])
-    assert ranks.failure_elsewhere() == "another rank died without a word"
+    assert "left no word" in ranks.failure_elsewhere()
 
 
 def test_ranks_draw_from_seeds_of_their_own_and_the_first_from_the_runs():

@@ -169,7 +169,9 @@ def test_what_breaks_fails_the_run_with_one_line_and_leaves_a_usable_checkpoint(
     assert "go on from the last checkpoint with resume=runs/1" in errors
     record = read("runs/1/run.json")
     assert record["status"] == "FAILED"
-    assert load_checkpoint(Path("runs/1/checkpoint.pt"))["training"]["epoch"] == 1
+    # where the disk is full the last one is from before that; these epochs are too short for one each
+    epoch = load_checkpoint(Path("runs/1/checkpoint.pt"))["training"]["epoch"]
+    assert epoch == (0 if action is full_disk else 1)
 
 
 def test_the_record_has_versions_sources_and_commit_but_no_progress_bars(run):

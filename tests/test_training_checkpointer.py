@@ -13,7 +13,7 @@ from graphpose.checkpoint import load_checkpoint, previous_path
 from graphpose.data.demo import DemoDataset
 from graphpose.errors import GraphposeError
 from graphpose.nn.losses import PoseLoss
-from graphpose.training.checkpointer import Checkpointer
+from graphpose.training.checkpointer import LEAST_SECONDS, Checkpointer
 from graphpose.training.stop import Interrupted, StopRequest
 
 
@@ -66,6 +66,16 @@ def test_checkpoints_are_written_every_so_many_steps_and_the_one_before_is_kept(
     trainer.train_epoch(checkpointer(trainer, tmp_path / "c.pt").after_step)
     assert load_checkpoint(tmp_path / "c.pt")["training"]["step"] == 4
     assert load_checkpoint(previous_path(tmp_path / "c.pt"))["training"]["step"] == 3
+
+
+def test_epochs_of_a_moment_do_not_get_a_checkpoint_each(tmp_path, monkeypatch):
+    saver = checkpointer(tiny_trainer(), tmp_path / "c.pt")
+    saver.after_epoch()
+    assert not (tmp_path / "c.pt").exists()
+    later = saver._saved + LEAST_SECONDS
+    monkeypatch.setattr("graphpose.training.checkpointer.time.monotonic", lambda: later)
+    saver.after_epoch()
+    assert (tmp_path / "c.pt").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

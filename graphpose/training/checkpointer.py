@@ -1,4 +1,4 @@
-"""When checkpoints are written: after every epoch, every so often within one, and before a run stops."""
+"""When checkpoints are written: after an epoch, every so often within one, and before a run stops."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from graphpose.train import Trainer
 
 T = TypeVar("T")
+LEAST_SECONDS = 10.0  # between the checkpoints of two epochs
 NOTHING, SAVE, STOP = range(3)  # what the ranks agree on; the largest wins
 
 
@@ -60,6 +61,12 @@ class Checkpointer:
             self.save()
         if action == STOP:
             self._interrupt()
+
+    def after_epoch(self) -> None:
+        """To be called when an epoch is complete, on all ranks; epochs of a moment do not get a checkpoint each."""
+        due = time.monotonic() - self._saved >= LEAST_SECONDS
+        if self.trainer.ranks.agree(SAVE if due else NOTHING) == SAVE:
+            self.save()
 
     def guard(self, batches: Iterable[T]) -> Iterator[T]:
         """The batches of an evaluation, for which a checkpoint was written before, until the run is told to stop."""

@@ -34,8 +34,8 @@ class TrainConfig:
         sync_batch_norm: batch norms that learn see the batches of all ranks (CUDA only); without it each rank's own,
             and the running statistics are those of rank 0.
         evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
-        checkpoint_every: seconds between two checkpoints within an epoch, 0 for none; there is always one after an
-            epoch.
+        checkpoint_every: seconds between two checkpoints within an epoch, 0 for none; there is one after every epoch
+            that is not over in a moment, and after every evaluation.
         checkpoint_every_steps: steps between two checkpoints within an epoch, 0 for none.
     """
 
