@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import sys
@@ -36,18 +37,39 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of a finished run")
     predict.add_argument("--out", type=Path, default=Path("predictions"), help="output folder (default: predictions)")
     predict.add_argument("--no-drawings", action="store_true", help="write results.json only")
+    _add_decoder_option(predict)
     _add_network_options(predict)
     predict.set_defaults(run=run_predict)
 
-    evaluate = commands.add_parser("evaluate", help="COCO metrics of a checkpoint", description=run_evaluate.__doc__)
+    evaluate = commands.add_parser("evaluate", help="metrics of a checkpoint", description=run_evaluate.__doc__)
     evaluate.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of a finished run")
-    evaluate.add_argument("--annotations", type=Path, required=True, help="COCO-format keypoint file (.json, .json.gz)")
+    evaluate.add_argument("--annotations", type=Path, required=True, help="COCO, CrowdPose or MPII file")
     evaluate.add_argument("--images", type=Path, required=True, help="folder of its images")
     evaluate.add_argument("--batch-size", type=int, default=1, help="images per batch (default: 1)")
     evaluate.add_argument("--workers", type=int, default=0, help="loader processes (default: 0)")
-    evaluate.add_argument("--out", type=Path, help="write the poses here, in COCO-results format")
+    evaluate.add_argument("--out", type=Path, help="write the poses for the server: .json, of MPII's release .mat")
+    evaluate.add_argument("--single", action="store_true", help="MPII: the .mat of persons who stand apart")
+    evaluate.add_argument("--dataset", choices=("coco", "crowdpose", "mpii"), help="whose rules (default: the file's)")
+    evaluate.add_argument("--split", choices=("train", "test"), help="of MPII's official release")
+    evaluate.add_argument("--groups", type=Path, help="MPII's groups_v12.mat, for its official release")
+    evaluate.add_argument(
+        "--evaluator", choices=("pycocotools", "fast"), default="pycocotools", help="of COCO and CrowdPose"
+    )
+    _add_decoder_option(evaluate)
     _add_network_options(evaluate)
     evaluate.set_defaults(run=run_evaluate)
+
+    tune = commands.add_parser(
+        "tune", help="choose the decoder's thresholds for a checkpoint", description=run_tune.__doc__
+    )
+    tune.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of a finished run")
+    tune.add_argument("--annotations", type=Path, required=True, help="COCO-format keypoint file of a validation set")
+    tune.add_argument("--images", type=Path, required=True, help="folder of its images")
+    tune.add_argument("--out", type=Path, default=Path("decoder.json"), help="the settings (default: decoder.json)")
+    tune.add_argument("--limit", type=int, help="only the first N images; each takes 6 MB at 641 pixels")
+    tune.add_argument("--rounds", type=int, default=2, help="passes over all settings, at most (default: 2)")
+    _add_network_options(tune)
+    tune.set_defaults(run=run_tune)
 
     check = commands.add_parser("check", help="look for defects in a data set", description=run_check.__doc__)
     check.add_argument("annotations", type=Path, help="COCO format, CrowdPose or MPII annotation file")
@@ -66,18 +88,34 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_decoder_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--decoder", type=Path, help="decoder settings (JSON, see graphpose tune) instead of the checkpoint's"
+    )
+
+
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--long-edge", type=int, default=641, help="pixels of the long edge, 0 for as is (default: 641)"
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--flip", action="store_true", help="fuse the mirror image's fields before decoding")
+    parser.add_argument(
+        "--scales", type=float, nargs="+", default=[1.0], help="fuse these sizes, relative to --long-edge (default: 1)"
+    )
 
 
 def run_predict(options: argparse.Namespace) -> int:
     """Find people in photographs; writes <name>.poses.png for each and results.json (COCO-results format)."""
+    from graphpose.evaluate import build_decoder
+    from graphpose.fields.fusion import FusionConfig
     from graphpose.predict import Predictor, find_images, predict_files
+    from graphpose.thresholds import read_settings
 
-    predictor = Predictor.from_checkpoint(options.checkpoint, options.long_edge or None, options.device)
+    fusion = FusionConfig(options.flip, tuple(options.scales))
+    predictor = Predictor.from_checkpoint(options.checkpoint, options.long_edge or None, options.device, fusion)
+    if options.decoder is not None:
+        predictor.decoder = build_decoder(predictor.network.spec, read_settings(options.decoder))
     failed = 0
     for path, found in predict_files(predictor, find_images(options.images), options.out, draw=not options.no_drawings):
         if isinstance(found, GraphposeError):
@@ -90,26 +128,71 @@ def run_predict(options: argparse.Namespace) -> int:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """COCO keypoint metrics of a checkpoint on a COCO-format data set."""
+    """Metrics of a checkpoint on COCO, CrowdPose, MPII or another COCO-format data set, by the data set's own rules."""
     from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
     from graphpose.data.coco import CocoDataset
     from graphpose.data.loader import make_loader
+    from graphpose.data.mpii import MpiiDataset
+    from graphpose.data.open import open_dataset
     from graphpose.data.transforms import EvalTransform
     from graphpose.evaluate import build_decoder, evaluate
+    from graphpose.fields.fusion import FusionConfig
+    from graphpose.submission import write_results
+    from graphpose.thresholds import read_settings
 
-    dataset = CocoDataset(options.annotations, options.images)
+    fusion = FusionConfig(options.flip, tuple(options.scales))
+    dataset: CocoDataset
+    if options.split or options.groups:
+        dataset = MpiiDataset(options.annotations, options.images, split=options.split, groups=options.groups)
+    else:
+        dataset = open_dataset(options.annotations, options.images)
     content = load_checkpoint(options.checkpoint)
     network = network_from_checkpoint(content, options.checkpoint, options.device, skeleton=dataset.skeleton)
-    decoder = build_decoder(network.spec, content["decoder"])
+    settings = content["decoder"] if options.decoder is None else read_settings(options.decoder)
+    decoder = build_decoder(network.spec, settings)
     loader = make_loader(
         dataset, EvalTransform(options.long_edge or None), options.batch_size, shuffle=False, workers=options.workers
     )
-    evaluation = evaluate(network, decoder, loader, dataset.ground_truth())
+    evaluation = evaluate(
+        network,
+        decoder,
+        loader,
+        dataset.ground_truth(),
+        fusion=fusion,
+        protocol=options.dataset,
+        evaluator=options.evaluator,
+    )
+    width = max(len(name) for name in evaluation.metrics)
     for name, value in evaluation.metrics.items():
-        print(f"{name:5s} {value:.4f}")
+        print(f"{name:{width}s} {value:.4f}")
     if options.out is not None:
-        options.out.write_text(json.dumps(evaluation.results))
+        print(write_results(options.out, evaluation.results, dataset, single=options.single))
     return 1 if evaluation.errors else 0
+
+
+def run_tune(options: argparse.Namespace) -> int:
+    """Choose the decoder's thresholds for a checkpoint on a validation set, starting from those it carries; writes them
+    as JSON for --decoder of predict and evaluate. Report figures on another set than this one."""
+    from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
+    from graphpose.data.loader import make_loader
+    from graphpose.data.open import open_dataset
+    from graphpose.data.transforms import EvalTransform
+    from graphpose.fields.fusion import FusionConfig
+    from graphpose.thresholds import choose_thresholds, collect_fields, write_settings
+
+    if options.limit is not None and options.limit < 1:
+        raise GraphposeError(f"--limit {options.limit} must be at least 1")
+    dataset = open_dataset(options.annotations, options.images)
+    content = load_checkpoint(options.checkpoint)
+    network = network_from_checkpoint(content, options.checkpoint, options.device, skeleton=dataset.skeleton)
+    loader = make_loader(dataset, EvalTransform(options.long_edge or None), 1, shuffle=False)
+    fusion = FusionConfig(options.flip, tuple(options.scales))
+    fields = collect_fields(network, itertools.islice(loader, options.limit), fusion=fusion)
+    choice = choose_thresholds(network, fields, dataset.ground_truth(), content["decoder"], rounds=options.rounds)
+    print("\n".join(choice.lines()))
+    write_settings(options.out, choice.settings)
+    print(f"written to {options.out}")
+    return 0
 
 
 def run_info(options: argparse.Namespace) -> int:

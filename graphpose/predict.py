@@ -18,6 +18,7 @@ from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
 from graphpose.evaluate import build_decoder, predict_batches
 from graphpose.fields.decode import Decoder
+from graphpose.fields.fusion import FusionConfig
 from graphpose.fields.pose import Poses
 from graphpose.metrics.coco import coco_results
 from graphpose.nn.network import PoseNetwork
@@ -33,19 +34,33 @@ class Predictor:
         network: in evaluation mode, on the device that it runs on.
         long_edge: long edge in pixels that an image is resized to, None for its own size.
         decoder: made for ``network.spec``; by default one with default thresholds.
+        fusion: views that are fused before decoding; None is the image alone.
     """
 
-    def __init__(self, network: PoseNetwork, long_edge: int | None = 641, decoder: Decoder | None = None) -> None:
+    def __init__(
+        self,
+        network: PoseNetwork,
+        long_edge: int | None = 641,
+        decoder: Decoder | None = None,
+        fusion: FusionConfig | None = None,
+    ) -> None:
+        self.fusion = fusion
         self.network = network.eval()
         self.decoder = decoder or build_decoder(network.spec)
         self.transform = EvalTransform(long_edge)
 
     @classmethod
-    def from_checkpoint(cls, path: Path, long_edge: int | None = 641, device: torch.device | str = "cpu") -> Predictor:
+    def from_checkpoint(
+        cls,
+        path: Path,
+        long_edge: int | None = 641,
+        device: torch.device | str = "cpu",
+        fusion: FusionConfig | None = None,
+    ) -> Predictor:
         """A predictor with the network and the decoder of a checkpoint."""
         content = load_checkpoint(path)
         network = network_from_checkpoint(content, path, device)
-        return cls(network, long_edge, build_decoder(network.spec, content["decoder"]))
+        return cls(network, long_edge, build_decoder(network.spec, content["decoder"]), fusion)
 
     def __call__(self, image: np.ndarray) -> Poses:
         """Poses of one image.
@@ -65,7 +80,7 @@ class Predictor:
         persons = Persons.empty(self.network.spec.skeleton.num_keypoints)
         sample = Sample(image, persons, np.zeros((height, width), bool), image_id=0, file_name="")
         batch = collate([self.transform(sample)])
-        [(_, [poses])] = predict_batches(self.network, self.decoder, [batch])
+        [(_, [poses])] = predict_batches(self.network, self.decoder, [batch], fusion=self.fusion)
         return poses
 
     def predict_file(self, path: Path) -> tuple[np.ndarray, Poses]:

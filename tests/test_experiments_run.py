@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,39 @@ def test_every_named_configuration_builds(configurations, name):
     settings = configurations.build_settings(configurations.DEFAULTS | getattr(configurations, name))
     assert settings.network.adjacency == "dynamic"
     assert settings.data["data"] == ("demo" if name == "DEMO" else "coco")
+
+
+@pytest.mark.parametrize(("name", "data"), [("CROWDPOSE", "crowdpose"), ("MPII", "mpii")])
+def test_crowdpose_and_mpii_are_configured_as_coco_but_for_their_files(configurations, name, data):
+    values = getattr(importlib.import_module("configurations_datasets"), name)
+    settings = configurations.build_settings(configurations.DEFAULTS | values)
+    assert settings.data["data"] == data
+    assert (settings.network.backbone, settings.train.epochs) == ("resnet50", 100)
+    differing = {key for key in values if values[key] != configurations.COCO_FULL[key]}
+    files = {"data", "train_annotations", "train_images", "val_annotations", "val_images"}
+    assert differing == files | ({"decoder"} if data == "mpii" else set())
+
+
+def test_mpii_and_crowdpose_photographs_train_and_are_scored_by_their_own_rules(tmp_path, data_root):
+    """The samples at hand as training and evaluation set, with fused views."""
+    tiny = [
+        "epochs=1", "warmup_epochs=0", "frozen_backbone_epochs=0", "workers=0", "batch_size=2", "image_size=97",
+        "long_edge=97", "backbone=regnetx_002", "pretrained=False", "stem_pool=True", "contact_sheet_images=1",
+        "test_flip=True", "test_scales=[1.0,0.75]", f"data_root={data_root.resolve()}",
+    ]  # fmt: skip
+    for name, file, figures in (
+        ("mpii", "mpii/samples/test_mpii.json", {"mAP", "PCKh", "AP_head"}),
+        ("crowdpose", "crowdpose/samples/test_crowdpose.json", {"AP", "AP_easy", "AP_medium", "AP_hard"}),
+    ):
+        folder = str(Path(file).parent)
+        files = [f"{part}_annotations={file}" for part in ("train", "val")]
+        files += [f"{part}_images={folder}" for part in ("train", "val")]
+        done = run(tmp_path, "with", name, *files, *tiny)
+        assert done.returncode == 0, done.stderr
+        [evaluation] = (tmp_path / "runs").glob("*/evaluation.json")
+        assert figures <= set(json.loads(evaluation.read_text()))
+        assert f"{'mAP' if name == 'mpii' else 'AP'} 0." in done.stdout.splitlines()[-1]
+        shutil.rmtree(tmp_path / "runs")
 
 
 def test_the_papers_settings_are_those_of_its_implementation_details(configurations):

@@ -13,6 +13,7 @@ from graphpose.checkpoint import save_checkpoint
 from graphpose.cli import main
 from graphpose.data.demo import DemoDataset
 from graphpose.errors import GraphposeError
+from graphpose.fields.fusion import FusionConfig
 from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
 from graphpose.predict import Predictor, find_images
 
@@ -116,6 +117,36 @@ def test_evaluate_prints_the_ten_figures(checkpoint, images, tmp_path, capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
         "AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL",
     ]  # fmt: skip
+
+
+def test_evaluate_writes_what_the_server_takes_and_fuses_views(checkpoint, images, tmp_path, capsys):
+    truth = DemoDataset(2, size=96).ground_truth()
+    for index, image in enumerate(truth["images"]):
+        image["file_name"] = f"photo{index}.png"
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    arguments = ["evaluate", "--checkpoint", str(checkpoint), "--annotations", str(tmp_path / "truth.json")]
+    arguments += ["--images", str(images), "--long-edge", "0", "--dataset", "coco", "--evaluator", "fast"]
+    arguments += ["--flip", "--scales", "1", "0.75", "--out"]
+    assert main([*arguments, str(tmp_path / "results.json")]) == 0
+    assert f"poses written to {tmp_path / 'results.json'}" in capsys.readouterr().out
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {result["image_id"] for result in results} == {image["id"] for image in truth["images"]}
+    assert main([*arguments, str(tmp_path / "pred.mat")]) == 2
+    assert "a .mat is MPII's" in capsys.readouterr().err
+    assert main([*arguments[:-2], "0", "--out", str(tmp_path / "results.json")]) == 2
+    assert "test scales" in capsys.readouterr().err
+
+
+def test_predict_fuses_views_where_asked_to(checkpoint):
+    image = DemoDataset(1, size=96)[0].image
+    alone = Predictor.from_checkpoint(checkpoint, long_edge=None)(image)
+    fused = Predictor.from_checkpoint(checkpoint, long_edge=None, fusion=FusionConfig(flip=True))(image)
+    assert len(fused) > 0
+    assert not np.array_equal(alone.keypoints, fused.keypoints)
+    mirrored = Predictor.from_checkpoint(checkpoint, long_edge=None, fusion=FusionConfig(flip=True))(
+        np.ascontiguousarray(image[:, ::-1])
+    )
+    assert len(mirrored) > 0
 
 
 def test_check_names_a_missing_image(images, tmp_path, capsys):

@@ -3,10 +3,10 @@
 MPII counts pixels from 1; here, as everywhere, the first pixel's centre is at 0.
 
 MPII has no segments, so a person's area is estimated: sqrt(area) = 3.6 head sizes. That is COCO's median of
-sqrt(area) to the length of the torso (1.61; 1,592 persons of val2017 with all joints from the shoulders down) times
-MPII's median torso (2.24 head sizes; the 2,017 persons of the validation set with all joints labelled). With it fields
-carry scales of the same meaning as on COCO, and a person's OKS can be computed. Its box is the box of the labelled
-joints with half a head size around. PCKh uses the head size itself.
+sqrt(area) to the length of the torso (1.61; 1,592 persons of val2017 with all joints from the shoulders down, some of
+their areas estimated from boxes) times MPII's median torso (2.24 head sizes; the 2,017 persons of the validation set
+with all joints labelled). With it fields carry scales of the same meaning as on COCO, and a person's OKS can be
+computed. Its box is the box of the labelled joints with half a head size around. PCKh uses the head size itself.
 
 Persons that cannot be targets are ignore regions: those of the release without joints (a square of their height around
 their middle) and those whose head size is not known (their box).
@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphpose.data.annotations import read_annotations
-from graphpose.data.annotations_mpii import ReleaseImage, load_mat, read_release
+from graphpose.data.annotations_mpii import ReleaseImage, ReleasePerson, load_mat, read_release
 from graphpose.data.coco import CocoDataset, select_images
 from graphpose.data.coco_records import CocoRecords
 from graphpose.errors import GraphposeError
@@ -44,6 +44,7 @@ class _Person:
     head: float | None
     region: tuple[float, float, float, float] | None = None
     group: int = 0
+    source: ReleasePerson | None = None
 
 
 class MpiiDataset(CocoDataset):
@@ -62,6 +63,8 @@ class MpiiDataset(CocoDataset):
     Attributes:
         head_sizes: annotation id → head segment length in pixels, None where unknown.
         groups: annotation id → number of the person's group in its image, NO_GROUP for none.
+        release: image id → the release's record of it, and sources: annotation id → that of the person; both empty for
+            other forms.
 
     Raises:
         GraphposeError: naming the file and the record at fault, or when no image is left.
@@ -80,8 +83,10 @@ class MpiiDataset(CocoDataset):
         path = Path(annotations)
         if split not in (None, "train", "test"):
             raise GraphposeError(f"split '{split}' of MPII must be train or test")
+        self.release: dict[int, ReleaseImage] = {}
         if path.suffix == ".mat":
             release = read_release(path)
+            self.release = dict(enumerate(release))
             names, persons = _of_release(release, split, _groups(Path(groups), len(release)) if groups else None)
         elif split is not None or groups is not None:
             raise GraphposeError(f"{path} is no official release; split and groups belong to its .mat")
@@ -90,6 +95,7 @@ class MpiiDataset(CocoDataset):
         records = _records(path, names, persons)
         self.head_sizes = dict(enumerate((person.head for person in persons), start=1))
         self.groups = dict(enumerate((person.group for person in persons), start=1))
+        self.sources = {n: person.source for n, person in enumerate(persons, start=1) if person.source is not None}
         self.records = select_images(records, image_ids, require_persons)
         self.images = Path(images)
 
@@ -107,7 +113,7 @@ class MpiiDataset(CocoDataset):
 
 
 def is_mpii_file(path: Path) -> bool:
-    """Whether a file is in one of MPII's forms, by its ending or, in a .json, by its list of records."""
+    """Whether a file is in one of MPII's forms: by its ending, or a .json that is a list; no such file is no MPII."""
     if path.suffix in (".mat", ".h5", ".hdf5"):
         return True
     if path.suffix != ".json":
@@ -115,8 +121,8 @@ def is_mpii_file(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(4096).lstrip().startswith(b"[")
-    except OSError as error:
-        raise GraphposeError(f"annotation file {path} cannot be read: {error.strerror}") from None
+    except OSError:
+        return False
 
 
 def _of_annotations(path: Path) -> tuple[dict[int, str], list[_Person]]:
@@ -156,7 +162,7 @@ def _of_release(
             keypoints = np.zeros((MPII.num_keypoints, 3)) if person.keypoints is None else person.keypoints
             group = 0 if groups is None else listed.get(person.index, NO_GROUP)
             group = NO_GROUP if groups is not None and group in single else group
-            persons.append(_Person(image_id, keypoints, person.head, region, group))
+            persons.append(_Person(image_id, keypoints, person.head, region, group, person))
     return names, persons
 
 

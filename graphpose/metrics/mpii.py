@@ -21,14 +21,13 @@ getHeadSize.m); the mean over joints is that of HRNet's lib/dataset/mpii.py, whi
 
 from __future__ import annotations
 
-import dataclasses
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphpose.errors import GraphposeError
+from graphpose.metrics.mpii_groups import groups_of
 from graphpose.skeleton import MPII, Skeleton
 
 # Joints of each row of the published tables. The toolkit's head is upper neck and head top; HRNet's table prints the
@@ -141,15 +140,6 @@ def match_poses(
     return person, within
 
 
-@dataclasses.dataclass
-class _Group:
-    """One group of annotated persons with the poses that count in it."""
-
-    truth: np.ndarray  # (P, K, 3)
-    head_sizes: np.ndarray  # (P,)
-    poses: np.ndarray  # (n, K, 3), x and y NaN where not found
-
-
 def evaluate_mpii(
     ground_truth: Mapping[str, Any],
     results: Sequence[Mapping[str, Any]],
@@ -176,7 +166,7 @@ def evaluate_mpii(
     Raises:
         GraphposeError: another skeleton, an annotation that lacks ``head_size``, or a result of another length.
     """
-    groups = _groups(ground_truth, results, skeleton)
+    groups = groups_of(ground_truth, results, skeleton)
     J = len(SCORED)
     scores: list[list[np.ndarray]] = [[] for _ in range(J)]
     correct: list[list[np.ndarray]] = [[] for _ in range(J)]
@@ -207,65 +197,6 @@ def evaluate_mpii(
     values["mAP"] = _mean([each[k] for k in SCORED])
     values |= {f"AP_{name}": value for name, value in _by_group(each.tolist()).items()}
     return {name: values[name] for name in METRICS}
-
-
-def _groups(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> list[_Group]:
-    """Annotated groups, image after image, with the poses that count in each."""
-    if skeleton.keypoints != MPII.keypoints:
-        raise GraphposeError(f"MPII's metrics are those of its own skeleton, not of skeleton '{skeleton.name}'")
-    members: dict[int, dict[Any, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for annotation in ground_truth["annotations"]:
-        if "head_size" not in annotation:
-            raise GraphposeError(
-                f"annotation {annotation['id']} has no head_size; MPII's metrics need ground truth from MpiiDataset"
-            )
-        size, group = annotation["head_size"], annotation.get("group", 0)
-        if size and size > 0 and group >= 0 and any(annotation["keypoints"][2::3]):
-            members[annotation["image_id"]][group].append(annotation)
-    poses: dict[int, list[np.ndarray]] = defaultdict(list)
-    for result in results:
-        if len(result["keypoints"]) != 3 * MPII.num_keypoints:
-            raise GraphposeError(
-                f"a result of image {result['image_id']} has {len(result['keypoints'])} keypoint values; MPII needs "
-                f"{3 * MPII.num_keypoints}"
-            )
-        pose = np.array(result["keypoints"], np.float64).reshape(-1, 3)
-        pose[pose[:, 2] <= 0, :2] = np.nan
-        if not np.isnan(pose[:, 0]).all():
-            poses[result["image_id"]].append(pose)
-    groups = []
-    for image in ground_truth["images"]:
-        of_image = [
-            _Group(
-                np.array([a["keypoints"] for a in persons], np.float64).reshape(len(persons), -1, 3),
-                np.array([a["head_size"] for a in persons], np.float64),
-                np.zeros((0, MPII.num_keypoints, 3)),
-            )
-            for persons in members[image["id"]].values()
-        ]
-        _share_out(of_image, poses[image["id"]])
-        groups += of_image
-    return groups
-
-
-def _share_out(groups: Sequence[_Group], poses: Sequence[np.ndarray]) -> None:
-    """Give every pose of an image to the nearest of its groups."""
-    if not groups:
-        return
-    taken: list[list[np.ndarray]] = [[] for _ in groups]
-    boxes = []
-    for group in groups:
-        labelled = group.truth[group.truth[:, :, 2] > 0, :2]
-        boxes.append((labelled.min(axis=0), labelled.max(axis=0)))
-    for pose in poses:
-        middle = (np.nanmin(pose[:, :2], axis=0) + np.nanmax(pose[:, :2], axis=0)) / 2
-        distance = [np.linalg.norm(np.maximum(0, np.maximum(low - middle, middle - high))) for low, high in boxes]
-        to_centre = [np.linalg.norm(middle - (low + high) / 2) for low, high in boxes]
-        g = min(range(len(groups)), key=lambda i: (distance[i], to_centre[i]))
-        if distance[g] <= groups[g].head_sizes.mean():
-            taken[g].append(pose)
-    for group, own in zip(groups, taken, strict=True):
-        group.poses = np.array(own).reshape(len(own), MPII.num_keypoints, 3)
 
 
 def _share(part: Any, whole: Any) -> float:
