@@ -157,10 +157,11 @@ def full_disk(trainer) -> None:
 def test_what_breaks_fails_the_run_with_one_line_and_leaves_a_usable_checkpoint(
     run, monkeypatch, capsys, action, message
 ):
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with monkeypatch.context() as patch:
         patch.setattr(torch, "save", torch.save)  # put back afterwards
         at_step(run, patch, 1, 1, action)
-        launch(run, "with", *TINY, "epochs=3", "workers=1")
+        with pytest.raises(SystemExit) as ended:
+            launch(run, "with", *TINY, "epochs=3", "workers=1")
     assert ended.value.code == 1
     errors = capsys.readouterr().err
     assert "Traceback" not in errors

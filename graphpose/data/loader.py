@@ -140,7 +140,7 @@ class PoseLoader(DataLoader[Any]):
         """End the worker processes; the next iteration starts new ones."""
         iterator, self._iterator = self._iterator, None
         if iterator is not None and self.num_workers:
-            with contextlib.suppress(WorkerDied), worker_failures_named():  # one that has died is ended, too
+            with contextlib.suppress(WorkerError), worker_failures_named():  # one that has died is ended, too
                 iterator._shutdown_workers()  # type: ignore[attr-defined]
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
@@ -181,13 +181,13 @@ class _Prepared(Dataset[Any]):
         return self.transform(sample, np.random.default_rng([self.seed, epoch, index, 1]))
 
 
-class WorkerDied(GraphposeError):
+class WorkerError(GraphposeError):
     """A worker process was killed or ended by itself."""
 
 
 @contextlib.contextmanager
 def worker_failures_named() -> Iterator[None]:
-    """Turns what is raised when a worker process dies, wherever this process then is, into :class:`WorkerDied`."""
+    """Turns what is raised when a worker process dies, wherever this process then is, into :class:`WorkerError`."""
     try:
         yield
     # torch raises a RuntimeError; a batch that was just being handed over ends in one of the others
@@ -195,7 +195,7 @@ def worker_failures_named() -> Iterator[None]:
         if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise WorkerDied(
+        raise WorkerError(
             f"a loader process died ({reason}); if the machine ran out of memory set a smaller workers or cache=False"
         ) from error
 
