@@ -15,7 +15,6 @@ last line names it. SIGTERM and Ctrl-C write a checkpoint and end the run as int
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import logging
 import os
@@ -40,16 +39,15 @@ from configurations import (
     resolve_device,
 )
 from configurations_datasets import CROWDPOSE, MPII
+from epochs import due, print_epoch, record, train_epoch
+from launch import prepare
 from records import (
-    AtomicFileStorage,
-    require_observers,
-    require_writable,
     run_folder,
     send_artefacts,
     source_version,
     without_progress_bars,
 )
-from resume import CHECKPOINT, find_checkpoint, refuse_changes, stored_configuration
+from resume import CHECKPOINT, refuse_changes, stored_configuration
 from sacred import SETTINGS, Experiment
 from sacred.run import Run
 from sacred.utils import SacredError
@@ -57,9 +55,9 @@ from sacred.utils import SacredError
 from graphpose.checkpoint import load_checkpoint, require_skeleton
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import PoseLoader, worker_failures_named
-from graphpose.distributed import Ranks, ranks_of_this_run
+from graphpose.distributed import Ranks, connection_lost, ranks_of_this_run
 from graphpose.errors import GraphposeError
-from graphpose.evaluate import Evaluation, build_decoder, evaluate, metrics_line
+from graphpose.evaluate import Evaluation, build_decoder, evaluate
 from graphpose.fields.decode import Decoder
 from graphpose.metrics.protocol import headline_names
 from graphpose.nn.losses import PoseLoss
@@ -119,11 +117,10 @@ def main(_config: dict[str, Any], _run: Run, _seed: int) -> float | None:
             return train_and_evaluate(_config, _run, ranks.broadcast(_seed), ranks, folder)
     except (GraphposeError, OSError, RuntimeError) as error:
         message = str(error)
-        if ranks is not None and ranks.several:
-            if not isinstance(error, GraphposeError):  # a rank that others have left finds its connection closed
-                message = ranks.failure_elsewhere()
+        if ranks is not None:
+            message = ranks.failure_elsewhere() if connection_lost(error) else message
             ranks.report_failure(message)
-        elif isinstance(error, RuntimeError):
+        if isinstance(error, RuntimeError) and not connection_lost(error):
             raise
         if (folder / CHECKPOINT).exists():
             message += f"; go on from the last checkpoint with resume={folder}"
@@ -197,62 +194,6 @@ def plain(config: dict[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(config))
 
 
-def train_epoch(trainer: Trainer, checkpointer: Checkpointer, run: Run) -> None:
-    """One epoch and its checkpoint; where it fails between two steps, a checkpoint of the last good one."""
-
-    def after_step() -> None:
-        require_observers(run)
-        checkpointer.after_step()
-
-    try:
-        trainer.train_epoch(after_step)
-        run.info["history"] = copy.deepcopy(trainer.history)
-        checkpointer.after_epoch()
-    except GraphposeError:
-        # the other ranks are not here to give their part of a checkpoint
-        if trainer.settled and not trainer.ranks.several:
-            checkpointer.save()
-        raise
-
-
-def due(trainer: Trainer) -> bool:
-    """Whether the epoch that ended is to be evaluated and was not yet."""
-    last = trainer.epoch >= trainer.config.epochs
-    return (
-        bool(trainer.history)
-        and trainer.step == 0
-        and (last or trainer.epoch % trainer.config.evaluate_every == 0)
-        and not any(name.startswith("val.") for name in trainer.history[-1])
-    )
-
-
-def record(evaluation: Evaluation, trainer: Trainer, checkpointer: Checkpointer, folder: Path, run: Run) -> None:
-    """Figures of an evaluation into the history and the run's record; the best network so far into best.pt."""
-    metrics = trainer.ranks.broadcast(evaluation.metrics)
-    best = headline_names(metrics)[0]  # AP, or MPII's mAP
-    before = [figures[f"val.{best}"] for figures in trainer.history if f"val.{best}" in figures]
-    trainer.history[-1] |= {f"val.{name}": value for name, value in metrics.items()}
-    for name, value in metrics.items():
-        run.log_scalar(f"val.{name}", value, trainer.epoch)
-    checkpointer.save()
-    if metrics[best] > max(before, default=-1.0):
-        checkpointer.save(folder / "best.pt")
-
-
-def print_epoch(trainer: Trainer) -> None:
-    """One line for the last complete epoch."""
-    figures = trainer.history[-1]
-    line = (
-        f"epoch {trainer.epoch}/{trainer.config.epochs}  loss {figures['loss.total']:.3f}  "
-        f"{figures['images_per_second']:.1f} images/s  waiting {100 * figures['waiting_share']:.0f} %  "
-        f"{figures['seconds']:.0f} s"
-    )
-    metrics = {name.removeprefix("val."): value for name, value in figures.items() if name.startswith("val.")}
-    if metrics:
-        line += f"  |  {metrics_line(metrics)}"
-    print(line, flush=True)
-
-
 def run_evaluation(trainer: Trainer, decoder: Decoder, settings: Any, batches: Any, dataset: PoseDataset) -> Evaluation:
     """Figures of the averaged network by the rules of its data set."""
     network = trainer.averaged
@@ -283,45 +224,13 @@ def write_artefacts(
         plots.loss_curve(folder / "loss_curve.png", history)
 
 
-def prepare(arguments: list[str]) -> list[str]:
-    """The command line as Sacred takes it: with runs/ as the record, and a resumed run's configuration.
-
-    Raises:
-        GraphposeError: the run to resume is not there or its checkpoint cannot be read.
-    """
-    begin = arguments.index("with") + 1 if "with" in arguments else len(arguments)
-    flags, updates = arguments[1:begin], arguments[begin:]
-    runs = Path("runs")
-    for flag, value in zip(flags, [*flags[1:], ""], strict=True):
-        if flag in ("-F", "--file_storage"):
-            runs = Path(value)
-        elif flag.startswith(("-F", "--file_storage=")):
-            runs = Path(flag.removeprefix("-F").removeprefix("--file_storage="))
-    named = []
-    for i, update in enumerate(updates):
-        if update.startswith("resume="):
-            checkpoint = find_checkpoint(update.removeprefix("resume="), runs)
-            experiment.named_configs.pop("resumed", None)  # of a command line before this one
-            experiment.add_named_config("resumed", stored_configuration(checkpoint))
-            named, updates[i] = ["resumed"], f"resume={checkpoint}"
-    if os.environ.get("RANK", "0") != "0":  # one record, kept by rank 0
-        flags = [flag for flag in flags if flag == "with" or not flag.startswith("-")]
-        return [arguments[0], "--unobserved", "--loglevel=WARNING", *flags, *named, *updates]
-    unobserved = any(flag.startswith(("-u", "--unobserved")) for flag in flags)
-    if not unobserved:
-        require_writable(runs)
-    if not unobserved and not any(flag.startswith(("-F", "--file_storage")) for flag in flags):
-        experiment.observers.append(AtomicFileStorage("runs"))
-    return [arguments[0], *flags, *named, *updates]
-
-
 def command_line(arguments: list[str] | None = None) -> None:
     """Run from the command line; the exit status is 1 after a failure and 128 + signal after an interruption."""
     if os.environ.get("RANK", "0") != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 — for as long as the process lasts
     try:
         with STOP:  # from before the first step until Sacred has recorded how the run ended
-            experiment.run_commandline(prepare(list(sys.argv if arguments is None else arguments)))
+            experiment.run_commandline(prepare(experiment, list(sys.argv if arguments is None else arguments)))
     except GraphposeError as error:
         sys.exit(f"graphpose: {error}")
     except Interrupted as interrupted:

@@ -135,6 +135,11 @@ class Ranks:
 ALONE = Ranks()
 
 
+def connection_lost(error: BaseException) -> bool:
+    """Whether an error is what a rank meets in a collective operation when another one has gone."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
 @contextlib.contextmanager
 def ranks_of_this_run(device: str = "auto") -> Iterator[Ranks]:
     """The ranks that torchrun has started, for as long as the context lasts; :data:`ALONE` without it.

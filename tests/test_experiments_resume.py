@@ -176,6 +176,23 @@ def test_what_breaks_fails_the_run_with_one_line_and_leaves_a_usable_checkpoint(
     assert read("runs/2/run.json")["status"] == "COMPLETED"
 
 
+def test_only_the_first_rank_is_recorded_and_a_folder_of_runs_is_where_resume_looks(run, monkeypatch):
+    launch(run, "-F", "elsewhere", "with", *TINY, "epochs=1", "workers=0")
+    assert Path("elsewhere/1/checkpoint.pt").exists()
+    assert not Path("runs").exists()
+    run.experiment.observers.clear()
+    arguments = ["run.py", "-m", "host:27017:runs", "-F", "elsewhere", "with", "resume=1"]
+    assert run.prepare(run.experiment, arguments) == [
+        *arguments[:-1], "resumed", "resume=elsewhere/1/checkpoint.pt"
+    ]  # fmt: skip
+    assert run.experiment.observers == []
+    monkeypatch.setenv("RANK", "1")
+    assert run.prepare(run.experiment, arguments) == [
+        "run.py", "--unobserved", "--loglevel=WARNING", "with", "resumed", "resume=elsewhere/1/checkpoint.pt"
+    ]  # fmt: skip
+    assert run.prepare(run.experiment, ["run.py"]) == ["run.py", "--unobserved", "--loglevel=WARNING"]
+
+
 def test_the_record_has_versions_sources_and_commit_but_no_progress_bars(run):
     launch(run, "with", *TINY, "epochs=1", "workers=0")
     record, info = read("runs/1/run.json")["experiment"], read("runs/1/info.json")

@@ -1,0 +1,44 @@
+"""The command line of an experiment: its record, the run it resumes, its ranks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from records import AtomicFileStorage, require_writable
+from resume import find_checkpoint, stored_configuration
+from sacred import Experiment
+
+
+UNRECORDED = ("-u", "--unobserved", "-h", "--help", "help", "print_", "save_config")
+
+
+def prepare(experiment: Experiment, arguments: list[str]) -> list[str]:
+    """The command line as Sacred takes it: with runs/ as the record, and a resumed run's configuration.
+
+    Raises:
+        GraphposeError: the run to resume is not there or its checkpoint cannot be read.
+    """
+    begin = arguments.index("with") + 1 if "with" in arguments else len(arguments)
+    flags, updates = arguments[1:begin], arguments[begin:]
+    runs = Path("runs")
+    for flag, value in zip(flags, [*flags[1:], ""], strict=True):
+        if flag in ("-F", "--file_storage"):
+            runs = Path(value)
+        elif flag.startswith(("-F", "--file_storage=")):
+            runs = Path(flag.removeprefix("-F").removeprefix("--file_storage="))
+    named = []
+    for i, update in enumerate(updates):
+        if update.startswith("resume="):
+            checkpoint = find_checkpoint(update.removeprefix("resume="), runs)
+            experiment.named_configs.pop("resumed", None)  # of a command line before this one
+            experiment.add_named_config("resumed", stored_configuration(checkpoint))
+            named, updates[i] = ["resumed"], f"resume={checkpoint}"
+    if os.environ.get("RANK", "0") != "0":  # one record, kept by rank 0
+        return [arguments[0], "--unobserved", "--loglevel=WARNING", *flags[-1:], *named, *updates]
+    unobserved = any(flag.startswith(UNRECORDED) for flag in flags)
+    if not unobserved:
+        require_writable(runs)
+    if not unobserved and not any(flag.startswith(("-F", "--file_storage")) for flag in flags):
+        experiment.observers.append(AtomicFileStorage("runs"))
+    return [arguments[0], *flags, *named, *updates]
