@@ -1,7 +1,12 @@
 """Speed and accuracy of the fields alone: persons → targets, and perfect or noisy fields → poses.
 
     python experiments/benchmark.py encode --scenes scenes_n20.json
-    python experiments/benchmark.py decode --scenes scenes_n20.json --noise 0.15 --threads 2
+    python experiments/benchmark.py decode --scenes scenes_n20.json --noise 0.15 --batch 8 --threads 2
+    python experiments/benchmark.py compile
+
+With several threads "thread_scaling" has how many times as fast as one thread they decode each batch ("decode"), and
+how many times as fast as one after the other they run loops that share nothing ("machine"): medians over measurements
+that take turns.
 
 Scenes are a COCO-format file; its images need not exist. AP is COCO's over persons with enough labelled keypoints, with
 as many detections per image as the fullest image has persons, and at least COCO's 20.
@@ -12,42 +17,33 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numba import njit
+from scenes import Scene, limb_bound, load_scenes, scene_fields
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.decode import Decoder, DecoderConfig
-from graphpose.fields.encode import Targets, encode, perfect_fields
+from graphpose.fields.encode import Targets, encode
 from graphpose.fields.pose import Poses
-from graphpose.fields.spec import PAF, PIF, FieldSpec
+from graphpose.fields.spec import FieldSpec
 from graphpose.metrics.coco import coco_results, evaluate_coco
 from graphpose.skeleton import Skeleton
 from graphpose.statistics import shipped_statistics
 
 REPETITIONS = 5
-
-
-@dataclasses.dataclass
-class Scene:
-    """Persons of one image, resized.
-
-    Attributes:
-        image_id: id of the image.
-        size: height and width in pixels after resizing.
-        factor: resized pixels per original pixel.
-        keypoints: (1, P, K, 3) float32 in resized pixels.
-        scales: (1, P) float32, sqrt(area) in resized pixels.
-    """
-
-    image_id: int
-    size: tuple[int, int]
-    factor: float
-    keypoints: torch.Tensor
-    scales: torch.Tensor
+SCALING_REPETITIONS = 15
+SPIN_STEPS = 2_000_000
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -72,6 +68,51 @@ def add_parsers(subparsers: Any) -> None:
             )
             parser.add_argument("--seed", type=int, default=0, help="of the noise")
             parser.add_argument("--join", action=argparse.BooleanOptionalAction, default=True, help="join fragments")
+    text = "time the decoder's compilation and its start from the cache"
+    parser = subparsers.add_parser("compile", help=text, description=text)
+    parser.set_defaults(run=run_compile)
+
+
+def run_compile(_: argparse.Namespace) -> dict[str, Any]:
+    """Seconds from a new process's first call of the decoder to its poses, without and with cached compilations."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, cached = (_first_decoding(folder) for _ in range(2))
+    return {
+        "first_use_seconds": first["seconds"],
+        "cached_seconds": cached["seconds"],
+        "import_compiles": first["compiled_by_import"] or cached["compiled_by_import"],
+    }
+
+
+FIRST_DECODING = """
+import json, time
+import numpy as np, numba.core.event as event
+compilations = event.RecordingListener()
+event.register("numba:compile", compilations)
+from graphpose.fields.decode import Decoder
+from graphpose.fields.spec import FieldSpec
+from graphpose.skeleton import COCO
+from graphpose.statistics import shipped_statistics
+compiled_by_import = len(compilations.buffer) > 0
+decoder = Decoder(FieldSpec(COCO, 8), statistics=shipped_statistics(COCO))
+pif, paf = (np.zeros((n, c, 9, 9), np.float32) for n, c in ((COCO.num_keypoints, 5), (COCO.num_limbs, 7)))
+begin = time.perf_counter()
+decoder(pif, paf)
+seconds = round(time.perf_counter() - begin, 3)
+print(json.dumps({"seconds": seconds, "compiled_by_import": compiled_by_import}))
+"""
+
+
+def _first_decoding(cache: str) -> dict[str, Any]:
+    """What FIRST_DECODING prints in a process of its own whose compilations are cached in a folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_DECODING],
+        env={**os.environ, "NUMBA_CACHE_DIR": cache},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def run_encode(options: argparse.Namespace) -> dict[str, Any]:
@@ -114,15 +155,20 @@ def run_decode(options: argparse.Namespace) -> dict[str, Any]:
     poses: list[Poses] = []
     for repetition in range(REPETITIONS):
         for batch in batches:
-            pif = torch.cat([_pad(fields[i][0], fields[batch[0]][0]) for i in batch])
-            paf = torch.cat([_pad(fields[i][1], fields[batch[0]][1]) for i in batch])
+            pif, paf = _stacked(fields, batch)
             begin = time.perf_counter()
             decoded = decoder.decode_batch(pif, paf, workers=options.threads)
             times.append((time.perf_counter() - begin) / len(batch))
             if repetition == 0:
                 poses += decoded
+    scaling = {}
+    if options.threads > 1:
+        scaling["thread_scaling"] = thread_scaling(
+            decoder, [_stacked(fields, batch) for batch in batches], options.threads
+        )
     return {
         **_describe(options, scenes),
+        **scaling,
         "noise": options.noise,
         "join": options.join,
         "ms_per_image": _milliseconds(times),
@@ -131,108 +177,6 @@ def run_decode(options: argparse.Namespace) -> dict[str, Any]:
         "limb_bound": limb_bound(scenes, annotations, skeleton),
         "poses": sum(len(p) for p in poses),
     }
-
-
-def load_scenes(path: Path, long_edge: int, min_keypoints: int) -> tuple[Skeleton, list[Scene], dict[str, Any]]:
-    """Skeleton, resized scenes, and the annotations (at original size) of the persons in them."""
-    try:
-        annotations = json.loads(path.read_text())
-        category = next(c for c in annotations["categories"] if c.get("keypoints"))
-    except (OSError, ValueError, KeyError, StopIteration) as error:
-        raise GraphposeError(f"{path} is not a readable COCO-format keypoint file ({error!r})") from None
-    skeleton = Skeleton.from_category(category)
-    persons = [
-        a for a in annotations["annotations"]
-        if not a.get("iscrowd") and sum(v > 0 for v in a["keypoints"][2::3]) >= max(1, min_keypoints)
-    ]  # fmt: skip
-    by_image: dict[int, list[dict]] = {image["id"]: [] for image in annotations["images"]}
-    for person in persons:
-        by_image[person["image_id"]].append(person)
-    scenes = []
-    for image in annotations["images"]:
-        if not by_image[image["id"]]:
-            continue
-        longest = max(image["width"], image["height"])
-        factor = (long_edge - 1) / (longest - 1) if long_edge and longest > 1 else 1.0
-        keypoints = torch.tensor([a["keypoints"] for a in by_image[image["id"]]], dtype=torch.float32)
-        keypoints = keypoints.reshape(1, -1, skeleton.num_keypoints, 3)
-        keypoints[..., :2] *= factor
-        scales = torch.tensor([[a["area"] for a in by_image[image["id"]]]], dtype=torch.float32).sqrt() * factor
-        size = tuple(round((edge - 1) * factor) + 1 for edge in (image["height"], image["width"]))
-        scenes.append(Scene(image["id"], size, factor, keypoints, scales))
-    if not scenes:
-        raise GraphposeError(f"{path} has no person with at least {max(1, min_keypoints)} labelled keypoints")
-    kept = {scene.image_id for scene in scenes}
-    annotations = {
-        "images": [image for image in annotations["images"] if image["id"] in kept],
-        "annotations": [{"iscrowd": 0, **person} for person in persons],
-        "categories": annotations["categories"],
-    }
-    return skeleton, scenes, annotations
-
-
-def scene_fields(
-    scene: Scene, spec: FieldSpec, noise: float, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fields (1, K, 5, h, w) and (1, M, 7, h, w) that a network would predict, perfect or with noise."""
-    targets = encode(scene.keypoints, scene.scales, spec, scene.size)
-    pif, paf = perfect_fields(targets)
-    return add_noise(pif, paf, scene, spec, noise, generator) if noise > 0 else (pif, paf)
-
-
-def add_noise(
-    pif: torch.Tensor, paf: torch.Tensor, scene: Scene, spec: FieldSpec, noise: float, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Perfect fields with independent noise in each cell.
-
-    Confidences are the sigmoid of a normal with standard deviation 1 around logit 0.9 on positive cells and logit 0.02
-    on the others; 5 % of the positive cells become background. Offsets of positive cells get a normal with standard
-    deviation ``noise`` (PIF) or 4/3 ``noise`` (PAF) times the keypoint's scale, background cells point to a random
-    place with standard deviation 1 cell (PIF) or 3 cells (PAF). Scales are multiplied by exp(N(0, 0.2)).
-    """
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator)
-
-    def confidence(positive: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        positive = positive & (torch.rand(positive.shape, generator=generator) >= 0.05)
-        mean = torch.where(positive, 0.9, 0.02).logit()
-        return positive, (mean + normal(*positive.shape)).sigmoid()
-
-    _, K, _, h, w = pif.shape
-    noisy_pif, noisy_paf = pif.clone(), paf.clone()
-    positive, noisy_pif[:, :, PIF.CONFIDENCE] = confidence(pif[:, :, PIF.CONFIDENCE] == 1)
-    for channel in (PIF.X, PIF.Y):
-        jitter = noise * pif[:, :, PIF.SCALE] * normal(1, K, h, w)
-        noisy_pif[:, :, channel] = torch.where(positive, pif[:, :, channel] + jitter, normal(1, K, h, w))
-    noisy_pif[:, :, PIF.SCALE] *= (0.2 * normal(1, K, h, w)).exp()
-    M = spec.skeleton.num_limbs
-    positive, noisy_paf[:, :, PAF.CONFIDENCE] = confidence(paf[:, :, PAF.CONFIDENCE] == 1)
-    for end, channels in enumerate(((PAF.X1, PAF.Y1), (PAF.X2, PAF.Y2))):
-        scale = _limb_scales(paf, scene, spec, end)
-        for channel in channels:
-            jitter = noise * 4 / 3 * scale * normal(1, M, h, w)
-            noisy_paf[:, :, channel] = torch.where(positive, paf[:, :, channel] + jitter, 3 * normal(1, M, h, w))
-    return noisy_pif, noisy_paf
-
-
-def _limb_scales(paf: torch.Tensor, scene: Scene, spec: FieldSpec, end: int) -> torch.Tensor:
-    """Scale (1, M, h, w) in cells of the keypoint that each limb cell's first (0) or second (1) end points to."""
-    h, w = paf.shape[-2:]
-    scales = torch.zeros(1, spec.skeleton.num_limbs, h, w)
-    channel_x, channel_y = ((PAF.X1, PAF.Y1), (PAF.X2, PAF.Y2))[end]
-    for m, limb in enumerate(spec.skeleton.limbs):
-        rows, columns = (paf[0, m, PAF.CONFIDENCE] == 1).nonzero(as_tuple=True)
-        x = columns + paf[0, m, channel_x, rows, columns]
-        y = rows + paf[0, m, channel_y, rows, columns]
-        labelled = scene.keypoints[0, :, limb[end], 2] > 0
-        ends = scene.keypoints[0, labelled, limb[end], :2] / spec.stride
-        if len(ends) == 0:
-            continue
-        nearest = torch.cdist(torch.stack([x, y], 1), ends, compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
-        sigma = spec.skeleton.sigmas[limb[end]]
-        scales[0, m, rows, columns] = sigma * scene.scales[0, labelled][nearest] / spec.stride
-    return scales
 
 
 def score(scenes: list[Scene], annotations: dict[str, Any], skeleton: Skeleton, poses: list[Poses]) -> dict[str, float]:
@@ -247,21 +191,6 @@ def score(scenes: list[Scene], annotations: dict[str, Any], skeleton: Skeleton, 
     return {"ap": round(metrics["AP"], 4), "ar": round(metrics["AR"], 4)}
 
 
-def limb_bound(scenes: list[Scene], annotations: dict[str, Any], skeleton: Skeleton) -> float:
-    """Average recall when of each person exactly the largest part that its limbs connect is found."""
-    shares = []
-    for scene in scenes:
-        for person in scene.keypoints[0].numpy():
-            labelled = person[:, 2] > 0
-            part = np.arange(len(labelled))
-            for a, b in skeleton.limbs * len(labelled):
-                if labelled[a] and labelled[b]:
-                    part[a] = part[b] = min(part[a], part[b])
-            shares.append(np.bincount(part[labelled]).max() / labelled.sum())
-    thresholds = np.linspace(0.5, 0.95, 10)
-    return round(float((np.array(shares)[:, None] >= thresholds - 1e-9).mean()), 4)
-
-
 def _padded(scenes: list[Scene]) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
     """Keypoints (B, P, K, 3), scales (B, P) and the common image size of a batch."""
     P = max(scene.keypoints.shape[1] for scene in scenes)
@@ -274,12 +203,56 @@ def _padded(scenes: list[Scene]) -> tuple[torch.Tensor, torch.Tensor, tuple[int,
     return keypoints, scales, size
 
 
-def _pad(field: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A field with as many cells as ``like``, for a batch of images of different sizes."""
-    h, w = like.shape[-2:]
-    if field.shape[-2:] == (h, w):
-        return field
-    raise GraphposeError("a batch needs images of one size; use --batch 1")
+def _stacked(fields: list[tuple[torch.Tensor, torch.Tensor]], batch: range) -> tuple[torch.Tensor, torch.Tensor]:
+    """PIF and PAF of a batch of images of one size."""
+    pifs, pafs = zip(*(fields[i] for i in batch), strict=True)
+    if any(pif.shape != pifs[0].shape for pif in pifs):
+        raise GraphposeError("a batch needs images of one size; use --batch 1")
+    return torch.cat(pifs), torch.cat(pafs)
+
+
+def thread_scaling(
+    decoder: Decoder, batches: list[tuple[torch.Tensor, torch.Tensor]], threads: int
+) -> dict[str, float]:
+    """Speed of ``threads`` threads over that of one: of decoding, and of loops that share nothing."""
+    _spin(1)
+    decode, machine = [], []
+    for _ in range(SCALING_REPETITIONS):
+        for pif, paf in batches:
+            decode.append(
+                _seconds(decoder.decode_batch, pif, paf, 1) / _seconds(decoder.decode_batch, pif, paf, threads)
+            )
+            machine.append(_seconds(_spin_in_threads, threads, 1) / _seconds(_spin_in_threads, threads, threads))
+    return {"decode": round(float(np.median(decode)), 3), "machine": round(float(np.median(machine)), 3)}
+
+
+def _seconds(call: Callable[..., Any], *arguments: Any) -> float:
+    begin = time.perf_counter()
+    call(*arguments)
+    return time.perf_counter() - begin
+
+
+@njit(nogil=True)
+def _spin(steps: int) -> float:
+    """A loop that touches no memory: about 5 ms for 2 million steps."""
+    total = 0.0
+    for i in range(steps):
+        total += (i * 7) % 13 * 0.5
+    return total
+
+
+def _spin_in_threads(loops: int, threads: int) -> None:
+    """As many loops as there are threads, or one after the other in this one."""
+    if threads == 1:
+        for _ in range(loops):
+            _spin(SPIN_STEPS)
+        return
+    others = [threading.Thread(target=_spin, args=(SPIN_STEPS,)) for _ in range(threads - 1)]
+    for other in others:
+        other.start()
+    _spin(SPIN_STEPS)
+    for other in others:
+        other.join()
 
 
 def _describe(options: argparse.Namespace, scenes: list[Scene]) -> dict[str, Any]:

@@ -66,6 +66,21 @@ def test_limbs_alone_reach_their_bound_and_joining_passes_it(scenes):
     assert joined["ap"] > apart["ap"]
 
 
+def test_with_threads_the_scaling_stands_beside_that_of_the_machine(scenes, monkeypatch):
+    monkeypatch.setattr(benchmark_fields, "SCALING_REPETITIONS", 2)
+    monkeypatch.setattr(benchmark_fields, "SPIN_STEPS", 1000)
+    scaling = run("decode", "--scenes", scenes, "--batch", 2, "--threads", 2)["thread_scaling"]
+    assert scaling["decode"] > 0
+    assert scaling["machine"] > 0
+    assert "thread_scaling" not in run("decode", "--scenes", scenes, "--batch", 2)
+
+
+def test_the_first_use_compiles_and_the_second_takes_the_cache(monkeypatch):
+    code = 'import json; print(json.dumps({"seconds": 0.5, "compiled_by_import": False}))'
+    monkeypatch.setattr(benchmark_fields, "FIRST_DECODING", code)  # the true one compiles for half a minute
+    assert run("compile") == {"first_use_seconds": 0.5, "cached_seconds": 0.5, "import_compiles": False}
+
+
 def test_noise_is_the_same_for_the_same_seed(scenes):
     first = run("decode", "--scenes", scenes, "--noise", 0.3)
     again = run("decode", "--scenes", scenes, "--noise", 0.3)

@@ -12,12 +12,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numba import types
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.candidates import Candidates, find_candidates
 from graphpose.fields.compact import batched_candidates, batched_limb_cells
-from graphpose.fields.decode import Decoder, DecoderConfig
+from graphpose.fields.decode import Decoder, DecoderConfig, in_threads
 from graphpose.fields.encode import encode, perfect_fields
+from graphpose.fields.grouping import SOURCES, group_fields
 from graphpose.fields.limbs import LimbCells, find_limb_cells
 from graphpose.fields.spec import FieldSpec
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
@@ -79,6 +81,30 @@ def test_encoded_persons_come_back_within_a_pixel(skeleton, stride, seed, count)
     assert len(poses) == len(persons)
     for person in persons:
         assert matches(poses, person) == skeleton.num_keypoints
+
+
+@st.composite
+def skeletons(draw):
+    """Trees of 3 to 9 keypoints, of any shape and with limbs in any direction."""
+    K = draw(st.integers(3, 9))
+    limbs = [draw(st.permutations((k, draw(st.integers(0, k - 1))))) for k in range(1, K)]
+    sigma = draw(st.floats(0.03, 0.09))
+    return Skeleton("tree", tuple(f"k{k}" for k in range(K)), tuple(map(tuple, limbs)), (sigma,) * K)
+
+
+@laws
+@given(
+    skeleton=skeletons(), seed=st.integers(0, 10**6), count=st.integers(1, 4), stride=st.sampled_from([4, 8, 16]),
+    size=st.tuples(st.integers(300, 420), st.integers(300, 420)),
+)  # fmt: skip
+def test_persons_of_any_skeleton_come_back_inside_an_image_of_any_size(skeleton, seed, count, stride, size):
+    spec = FieldSpec(skeleton, stride)
+    persons, scales = scene(skeleton, count, np.random.default_rng(seed), 300, spacing=3 * stride, smallest=6 * stride)
+    poses = Decoder(spec)(*fields_of(persons, scales, spec, size), size)
+    for person in persons:
+        assert matches(poses, person) == skeleton.num_keypoints
+    assert (poses.keypoints[:, :, :2] >= 0).all()
+    assert (poses.keypoints[:, :, :2] <= np.array(size[::-1]) - 1).all()
 
 
 @laws
@@ -203,11 +229,11 @@ def test_compact_lists_from_tensors_equal_those_of_the_compiled_functions():
         torch.from_numpy(np.stack([paf, np.zeros_like(paf), paf])),
     )
     for batched, image in zip(batched_candidates(pifs, *settings_), pifs.numpy(), strict=True):
-        single = Candidates(*find_candidates(np.ascontiguousarray(image), *settings_))
+        single = find_candidates(np.ascontiguousarray(image), *settings_)
         for name, a, b in zip(Candidates._fields, batched, single, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=name)
     for batched, image in zip(batched_limb_cells(pafs, 0.3), pafs.numpy(), strict=True):
-        single = LimbCells(*find_limb_cells(image, 0.3))
+        single = find_limb_cells(image, 0.3)
         for name, a, b in zip(LimbCells._fields, batched, single, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=name)
 
@@ -255,8 +281,37 @@ def test_fields_that_do_not_fit_are_refused_with_what_is_needed():
 
 def test_importing_the_decoder_compiles_nothing():
     code = (
-        "import graphpose.fields.decode as d, graphpose.fields.growth as g, graphpose.fields.candidates as c\n"
-        "print(len(g.grow.signatures), len(c.find_candidates.signatures))"
+        "import numba.core.event as event\n"
+        "listener = event.RecordingListener()\n"
+        "event.register('numba:compile', listener)\n"
+        "import graphpose.fields.decode, graphpose.evaluate\n"
+        "print(len(listener.buffer))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["0", "0"]
+    assert done.stdout.split() == ["0"]
+
+
+def test_a_cached_compilation_is_bound_to_the_sources_of_all_steps():
+    """Numba itself looks at the file of the outermost function only."""
+    Decoder(FieldSpec(POINTS, 8))(np.zeros((2, 5, 9, 9)), np.zeros((0, 7, 9, 9)))
+    assert len(SOURCES) == 64
+    assert all(signature[-1] == types.Omitted(SOURCES) for signature in group_fields.signatures)
+
+
+def test_whole_numbers_and_fractions_as_settings_share_one_compilation():
+    fields = np.zeros((2, 5, 9, 9)), np.zeros((0, 7, 9, 9))
+    Decoder(FieldSpec(POINTS, 8))(*fields)
+    before = len(group_fields.signatures)
+    Decoder(FieldSpec(POINTS, 8), DecoderConfig(radius=2, min_split_weight=100))(*fields)
+    assert len(group_fields.signatures) == before
+
+
+def test_an_error_in_any_thread_is_raised():
+    def decode(index):
+        if index == 5:
+            raise GraphposeError("image 5")
+        return index
+
+    assert in_threads(lambda i: i, 5, 3) == [0, 1, 2, 3, 4]
+    with pytest.raises(GraphposeError, match="image 5"):
+        in_threads(decode, 9, 3)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.decode import Decoder
 from graphpose.fields.encode import encode, perfect_fields
-from graphpose.fields.joining import join_fragments, pair_tables
+from graphpose.fields.joining import join_fragments, join_probabilities, join_scores, pair_tables
 from graphpose.fields.spec import FieldSpec
 from graphpose.skeleton import COCO, CROWDPOSE, MPII
 from graphpose.statistics import shipped_statistics
@@ -84,6 +85,42 @@ def test_a_face_between_two_equal_bodies_stays_alone():
     bodies = [fragment(mean_person(100 + side, 100, 80), BODY, 80) for side in (-10, 10)]
     keypoints, _ = join(face, *bodies)
     assert len(keypoints) == 3
+
+
+def by_assignment(keypoints, scales, min_probability):
+    """Joining as it is defined: all likely pairs of one assignment at a time, the likeliest first."""
+    while True:
+        scores = join_scores(keypoints, scales, SIGMAS, TABLES, SETTINGS["scale_spread"])
+        probability = join_probabilities(scores, SETTINGS["alone"], min_probability)
+        pairs = zip(*linear_sum_assignment(probability, maximize=True), strict=True)
+        pairs = sorted((pair for pair in pairs if probability[pair] > 0), key=lambda pair: -probability[pair])
+        gone, touched = [], set()
+        keypoints, scales = keypoints.copy(), scales.copy()
+        for a, b in map(sorted, pairs):
+            if not touched & {a, b}:
+                touched |= {a, b}
+                keypoints[a] += keypoints[b]
+                scales[a] += scales[b]
+                gone.append(b)
+        if not gone:
+            return keypoints, scales
+        keypoints, scales = np.delete(keypoints, gone, 0), np.delete(scales, gone, 0)
+
+
+@pytest.mark.parametrize("min_probability", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("seed", range(8))
+def test_disputed_and_undisputed_partners_are_joined_as_by_assignment(seed, min_probability):
+    rng = np.random.default_rng(seed)
+    fragments = []
+    for _ in range(6):
+        person, size = mean_person(*rng.uniform(0, 160, 2), 80), 80 * np.exp(rng.normal(0, 0.1))
+        person += rng.normal(0, 4, person.shape)
+        fragments += [fragment(person, part, size) for part in (FACE, BODY)]
+    keypoints, scales = (np.stack(arrays) for arrays in zip(*fragments, strict=True))
+    found = join_fragments(keypoints, scales, SIGMAS, TABLES, **SETTINGS | {"min_probability": min_probability})
+    expected = by_assignment(keypoints, scales, min_probability)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_fragments_without_scale_stay_apart():

@@ -82,8 +82,10 @@ class DecoderConfig:
     max_poses: int = 256
 
 
-# What compiled functions read: the settings under their names, each of its default's type.
-_Settings = namedtuple("_Settings", [field.name for field in dataclasses.fields(DecoderConfig)])  # type: ignore[misc]
+SETTING_TYPES: dict[str, type] = {field.name: type(field.default) for field in dataclasses.fields(DecoderConfig)}
+
+# What compiled functions read: the settings under their names, each of its own type.
+_Settings = namedtuple("_Settings", list(SETTING_TYPES))  # type: ignore[misc]
 
 
 class Decoder:
@@ -101,12 +103,13 @@ class Decoder:
     ) -> None:
         self.spec = spec
         self.config = config if config is not None else DecoderConfig()
+        self.statistics = statistics
         self._grouping = (
             np.array(spec.skeleton.limbs, np.int64).reshape(-1, 2),
             np.array(spec.skeleton.sigmas, np.float64),
             pair_tables(statistics, spec.skeleton) if statistics is not None else NO_TABLES,
             statistics is not None,
-            _Settings(*(type(f.default)(getattr(self.config, f.name)) for f in dataclasses.fields(self.config))),
+            _Settings(*(kind(getattr(self.config, name)) for name, kind in SETTING_TYPES.items())),
         )
 
     def __call__(
@@ -159,7 +162,7 @@ class Decoder:
         self._check(pif.shape[1:], paf.shape[1:])
         if pif.device.type == "cpu":
             pifs, pafs = _array(pif), _array(paf)
-            return _in_threads(
+            return in_threads(
                 lambda i: self(pifs[i], pafs[i], image_sizes[i] if image_sizes else None), len(pif), workers
             )
         config = self.config
@@ -173,7 +176,7 @@ class Decoder:
             config.use_spread,
         )
         cells = batched_limb_cells(paf.float(), config.limb_threshold)
-        return _in_threads(
+        return in_threads(
             lambda i: self._poses(
                 group_cells(candidates[i], cells[i], h, w, *self._grouping),
                 (h, w),
@@ -219,9 +222,10 @@ class Decoder:
             )
             keypoints, scales, scores = best_poses(*joined, config.min_score, config.max_poses)
         height, width = image_size or (size[0] * stride, size[1] * stride)
-        keypoints[:, :, :2] *= np.float32(stride)
-        for axis, length in enumerate((width, height)):
-            np.clip(keypoints[:, :, axis], 0, np.float32(length - 1), out=keypoints[:, :, axis])
+        places = keypoints[:, :, :2]
+        places *= np.float32(stride)
+        np.maximum(places, 0, out=places)
+        np.minimum(places, np.array([width - 1, height - 1], np.float32), out=places)
         return Poses(keypoints, scores, scales * np.float32(stride))
 
 
@@ -231,8 +235,9 @@ def _array(field: np.ndarray | Tensor) -> np.ndarray:
     return np.ascontiguousarray(field, np.float32)
 
 
-def _in_threads(decode: Callable[[int], Poses], count: int, workers: int | None) -> list[Poses]:
-    """``decode`` of 0 … count − 1; the compiled functions release the GIL."""
+def in_threads(decode: Callable[[int], Poses], count: int, workers: int | None = None) -> list[Poses]:
+    """``decode`` of 0 … count − 1 by ``workers`` threads, this one included, None for one per core; compiled functions
+    release the GIL."""
     workers = min(count, workers or os.cpu_count() or 1)
     if workers <= 1:
         return [decode(i) for i in range(count)]
