@@ -9,7 +9,6 @@ from records import AtomicFileStorage, require_writable
 from resume import find_checkpoint, stored_configuration
 from sacred import Experiment
 
-
 UNRECORDED = ("-u", "--unobserved", "-h", "--help", "help", "print_", "save_config")
 
 
@@ -35,7 +34,14 @@ def prepare(experiment: Experiment, arguments: list[str]) -> list[str]:
             experiment.add_named_config("resumed", stored_configuration(checkpoint))
             named, updates[i] = ["resumed"], f"resume={checkpoint}"
     if os.environ.get("RANK", "0") != "0":  # one record, kept by rank 0
-        return [arguments[0], "--unobserved", "--loglevel=WARNING", *flags[-1:], *named, *updates]
+        return [
+            arguments[0],
+            "--unobserved",
+            "--loglevel=WARNING",
+            *(["with"] if "with" in flags else []),
+            *named,
+            *updates,
+        ]
     unobserved = any(flag.startswith(UNRECORDED) for flag in flags)
     if not unobserved:
         require_writable(runs)

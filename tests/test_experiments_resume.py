@@ -190,7 +190,8 @@ def test_only_the_first_rank_is_recorded_and_a_folder_of_runs_is_where_resume_lo
     assert run.prepare(run.experiment, arguments) == [
         "run.py", "--unobserved", "--loglevel=WARNING", "with", "resumed", "resume=elsewhere/1/checkpoint.pt"
     ]  # fmt: skip
-    assert run.prepare(run.experiment, ["run.py"]) == ["run.py", "--unobserved", "--loglevel=WARNING"]
+    without = run.prepare(run.experiment, ["run.py", "-m", "host:27017:runs"])
+    assert without == ["run.py", "--unobserved", "--loglevel=WARNING"]
 
 
 def test_the_record_has_versions_sources_and_commit_but_no_progress_bars(run):
