@@ -1,23 +1,30 @@
 """The paper's tables, computed.
 
-    python experiments/tables.py parameters
+    python experiments/tables.py parameters               # Table 4: counted, not trained
+    python experiments/tables.py table1 --data demo       # train what is missing, write the table
+    python experiments/tables.py table1 --data coco --list    # commands, estimates and states, without running
+    python experiments/tables.py ablations --data demo --seeds 2 --set epochs=3
 
-    name          heads  paper MiB  ours MiB
-    baseline-50       0         96      96.5
-    DGCN-50           1        102     101.3
-    …
-
-``--json`` prints a list of objects in its place.
+Runs are Sacred runs of ``experiments/run.py`` under runs/tables; one that two tables need is made once, one that was
+interrupted goes on where its checkpoint is, one that failed is shown as failed until ``--retry-failed``. Tables go
+into docs/results.md (Markdown) and runs/tables (CSV). ``parameters --json`` prints a list of objects.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
+from paper_tables import TABLES, Row
+from table_report import Line, comma_separated, markdown, replace_section
+from table_runs import Outcome, TableRun, execute, expand, outcome
 
 from graphpose.errors import GraphposeError
 from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
@@ -47,7 +54,7 @@ def parameter_mib(backbone: str, strides: tuple[int, ...]) -> float:
     return sum(parameter.numel() for parameter in network.parameters()) * 4 / 2**20
 
 
-def parameters(_: Any = None) -> list[dict[str, Any]]:
+def parameters() -> list[dict[str, Any]]:
     """Table 4: one row per network with the paper's figure and ours."""
     return [
         {
@@ -67,24 +74,120 @@ def show_parameters(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Compute and print one table; returns the exit status."""
+def print_parameters(options: argparse.Namespace) -> None:
+    """The command ``parameters``."""
+    rows = parameters()
+    print(json.dumps(rows) if options.json else show_parameters(rows))
+
+
+def make_table(options: argparse.Namespace) -> None:
+    """The commands ``table1`` … ``table8`` and ``ablations``."""
+    table, extra = TABLES[options.table], settings_of(options.set)
+    runs = {row: expand(row, options.data, options.seeds, extra, options.runs) for row in table.rows}
+    if options.list:
+        print(listing(runs))
+        return
+    if not options.report:
+        train_missing(runs, options.retry_failed)
+    lines = [Line(row, {run.seed: outcome(run) for run in of_row}) for row, of_row in runs.items()]
+    text = markdown(table, lines, options.data, command_of(options))
+    name = " ".join([options.table, options.data, *(f"{key}={value}" for key, value in extra.items())])
+    replace_section(options.page, name, text)
+    options.runs.mkdir(parents=True, exist_ok=True)
+    csv = options.runs / f"{name.replace(' ', '_').replace('/', '-')}.csv"
+    csv.write_text(comma_separated(table, lines))
+    print(f"{text}\nwritten to {options.page} and {csv}")
+
+
+def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool) -> None:
+    """Bring every run to its end, one seed of all rows after the other, so that a table fills evenly."""
+    ordered = sorted((run for of_row in runs.values() for run in of_row), key=lambda run: run.seed)
+    for number, run in enumerate(ordered, start=1):
+        state = outcome(run).state
+        if state == "done" or (state == "failed" and not retry_failed):
+            continue
+        if state == "running":
+            raise GraphposeError(f"{run.folder} is being trained by another process; wait for it, or stop it first")
+        print(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}", flush=True)
+        after = execute(run)
+        print(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip(), flush=True)
+
+
+def listing(runs: Mapping[Row, Sequence[TableRun]]) -> str:
+    """State, time (of what is done, or as long as runs like it took) and command of every run."""
+    known = {run: outcome(run) for of_row in runs.values() for run in of_row}
+    lines = []
+    for row, of_row in runs.items():
+        for run in of_row:
+            lines.append(f"{row.name:26} seed {run.seed}  {known[run].state:11}  {_cost(run, known)}")
+            lines.append(f"    {shlex.join(run.command)}")
+    return "\n".join(lines)
+
+
+def _cost(run: TableRun, known: Mapping[TableRun, Outcome]) -> str:
+    if known[run].state == "done":
+        return f"took {known[run].seconds / 60:.1f} min"
+    same = [one.seconds for other, one in known.items() if one.state == "done" and other.settings == run.settings]
+    same = same or [one.seconds for one in known.values() if one.state == "done"]
+    return f"about {median(same) / 60:.1f} min" if same else "cost unknown: no run of this table is done"
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, str]:
+    """Settings typed as key=value."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise GraphposeError(f"--set {pair} must have the form key=value")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def command_of(options: argparse.Namespace) -> str:
+    """The command line that makes the table again."""
+    words = ["python", "experiments/tables.py", options.table, "--data", options.data, "--seeds", str(options.seeds)]
+    return shlex.join(words + (["--set", *options.set] if options.set else []))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with a subcommand for each table."""
     parser = argparse.ArgumentParser(
         prog="tables.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     subparsers = parser.add_subparsers(dest="table", required=True)
     text = "Table 4: parameters in float32 MiB beside the paper's"
-    table = subparsers.add_parser("parameters", help=text, description=text)
-    table.set_defaults(rows=parameters, show=show_parameters)
-    for table in subparsers.choices.values():
-        table.add_argument("--json", action="store_true", help="print a list of objects")
-    options = parser.parse_args(arguments)
+    counted = subparsers.add_parser("parameters", help=text, description=text)
+    counted.add_argument("--json", action="store_true", help="print a list of objects")
+    counted.set_defaults(run=print_parameters)
+    for name, table in TABLES.items():
+        trained = subparsers.add_parser(name, help=table.title, description=table.title)
+        trained.add_argument(
+            "--data",
+            default="paper",
+            help="named configuration that all rows train on: demo, coco_local, coco, crowdpose, mpii; "
+            '"paper" (default) takes each row\'s own',
+        )
+        trained.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
+        trained.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all rows alike")
+        trained.add_argument("--list", action="store_true", help="show state, estimate and command of every run")
+        trained.add_argument("--report", action="store_true", help="write the table from what there is; train nothing")
+        trained.add_argument("--retry-failed", action="store_true", help="run again what has failed")
+        trained.add_argument("--runs", type=Path, default=Path("runs/tables"), help="where runs are kept")
+        trained.add_argument("--page", type=Path, default=Path("docs/results.md"), help="page to write the table into")
+        trained.set_defaults(run=make_table)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make one table; returns the exit status."""
+    options = build_parser().parse_args(arguments)
     try:
-        rows = options.rows(options)
+        if options.table != "parameters" and options.seeds < 1:
+            raise GraphposeError(f"--seeds {options.seeds} must be at least 1")
+        options.run(options)
     except GraphposeError as error:
         print(f"tables.py: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(rows) if options.json else options.show(rows))
+    except KeyboardInterrupt:
+        print("tables.py: interrupted; the same command goes on where it was", file=sys.stderr)
+        return 130
     return 0
 
 

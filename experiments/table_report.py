@@ -1,0 +1,176 @@
+"""A table's figures: mean and interval over seeds, paired difference against the baseline, as Markdown and CSV.
+
+Intervals are Student's t at 95 % over seeds. A difference is paired: the runs of one seed share their data order and
+their initial weights as far as the networks have the same parts, so the seed's own luck cancels in part.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from paper_tables import Row, Table
+from scipy import stats
+from table_runs import Outcome
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """Mean of some numbers and its 95 % interval; nan for what too few numbers cannot tell."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Interval:
+        """Student's t interval; without width for fewer than two values."""
+        if len(values) == 0:
+            return cls(math.nan, math.nan, math.nan)
+        mean = float(np.mean(values))
+        if len(values) < 2:
+            return cls(mean, math.nan, math.nan)
+        half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+        return cls(mean, mean - half, mean + half)
+
+    def text(self, digits: int, sign: bool = False) -> str:
+        """0.512 [0.498, 0.526], or without brackets where there is no interval."""
+        if math.isnan(self.mean):
+            return "–"
+        form = f"{{:{'+' if sign else ''}.{digits}f}}"
+        text = form.format(self.mean)
+        return text if math.isnan(self.low) else f"{text} [{form.format(self.low)}, {form.format(self.high)}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One row with what its runs gave.
+
+    Attributes:
+        row: of the table.
+        outcomes: by seed.
+    """
+
+    row: Row
+    outcomes: Mapping[int, Outcome]
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Figure of every seed that is done; a size of which the set has nobody (−1) is no figure."""
+        done = {seed: one.metrics[metric] for seed, one in self.outcomes.items() if metric in one.metrics}
+        return {seed: value for seed, value in done.items() if value >= 0}
+
+    def state(self) -> str:
+        """ "3 seeds", and what failed or is missing."""
+        counts: dict[str, int] = {}
+        for one in self.outcomes.values():
+            counts[one.state] = counts.get(one.state, 0) + 1
+        done = counts.pop("done", 0)
+        parts = [f"{done} seed{'s' if done != 1 else ''}"] + [f"{n} {state}" for state, n in sorted(counts.items())]
+        reasons = sorted({one.reason for one in self.outcomes.values() if one.reason})
+        return ", ".join(parts) + (f" ({'; '.join(reasons)})" if reasons else "")
+
+
+def difference(line: Line, lines: Sequence[Line], metric: str) -> Interval | None:
+    """Paired difference to the row's baseline over the seeds that both have; None for a baseline."""
+    base = next((other for other in lines if other.row.name == line.row.baseline), None)
+    if base is None:
+        return None
+    ours, theirs = line.values(metric), base.values(metric)
+    return Interval.of([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+
+
+def metrics_of(table: Table, lines: Sequence[Line]) -> tuple[str, ...]:
+    """The table's metrics that were measured; AP where the data have another metric than the paper's."""
+    measured = {metric for line in lines for one in line.outcomes.values() for metric in one.metrics}
+    chosen = tuple(metric for metric in table.metrics if metric in measured or not measured)
+    return chosen or ("AP",)
+
+
+def markdown(table: Table, lines: Sequence[Line], data: str, command: str) -> str:
+    """The table for docs/results.md: figures, and under it what they were made with."""
+    metrics = metrics_of(table, lines)
+    head = ["row", *metrics, f"Δ {metrics[0]} (paired)", f"paper {metrics[0]}", "state"]
+    out = [f"### {table.title} — data: {data}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for line in lines:
+        digits = _digits(metrics[0])
+        gap = difference(line, lines, metrics[0])
+        cells = [line.row.name]
+        cells += [Interval.of(list(line.values(metric).values())).text(_digits(metric)) for metric in metrics]
+        cells += ["" if gap is None else gap.text(digits, sign=True)]
+        cells += [f"{line.row.paper[metrics[0]]:.{digits}f}" if metrics[0] in line.row.paper else "", line.state()]
+        out.append("| " + " | ".join(cells) + " |")
+    every = [one for line in lines for one in line.outcomes.values()]
+    done = [one for one in every if one.state == "done"]
+    seeds = sorted({seed for line in lines for seed in line.outcomes})
+    machines = sorted({one.machine for one in done if one.machine}) or [platform.processor() or platform.machine()]
+    commits = sorted({one.commit[:10] for one in done if one.commit})
+    out += ["", f"`{command}`", ""]
+    out.append(
+        f"Seeds {', '.join(map(str, seeds))}; brackets: 95 % t interval over seeds; machine: {'; '.join(machines)}; "
+        f"{sum(one.seconds for one in every) / 3600:.2f} hours of runs"
+        + (f"; commit {', '.join(commits)}" if commits else "")
+        + "."
+    )
+    if data not in ("paper", "coco", "crowdpose", "mpii"):
+        out.append(
+            "The paper's figures are on its own data and with its own networks; they stand here for orientation."
+        )
+    return "\n".join([*out, *([table.note] if table.note else []), ""])
+
+
+def comma_separated(table: Table, lines: Sequence[Line]) -> str:
+    """One CSV line per row and metric, numbers unrounded."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        [
+            "row",
+            "metric",
+            "mean",
+            "low",
+            "high",
+            "difference",
+            "difference_low",
+            "difference_high",
+            "paper",
+            "seeds",
+            "state",
+        ]
+    )
+    for line in lines:
+        for metric in metrics_of(table, lines):
+            values = line.values(metric)
+            interval, gap = Interval.of(list(values.values())), difference(line, lines, metric)
+            numbers = [
+                interval.mean,
+                interval.low,
+                interval.high,
+                *((gap.mean, gap.low, gap.high) if gap else [math.nan] * 3),
+            ]
+            writer.writerow(
+                [line.row.name, metric, *("" if math.isnan(x) else x for x in numbers), line.row.paper.get(metric, ""),
+                 len(values), line.state()]
+            )  # fmt: skip
+    return stream.getvalue()
+
+
+def replace_section(page: Path, name: str, text: str) -> None:
+    """Put ``text`` between the page's markers of ``name``, or behind everything where it has none yet."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    section = f"{begin}\n{text.strip()}\n{end}"
+    old = page.read_text() if page.exists() else "# Results\n\nWritten by `experiments/tables.py` from run folders.\n"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(pattern.sub(lambda _: section, old) if pattern.search(old) else f"{old.rstrip()}\n\n{section}\n")
+
+
+def _digits(metric: str) -> int:
+    """AP has three decimals, percentages of PCKh one."""
+    return 3 if metric.startswith(("AP", "AR")) else 1

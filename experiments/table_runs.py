@@ -1,0 +1,219 @@
+"""The runs behind a table: which there are, in what state, and running those that are missing.
+
+A run is known by what it was started with (named configuration, settings, seed), so two tables that need the same one
+share it. Each has a folder of its own, in which Sacred numbers the attempts.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import datetime
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from configurations import COCO_EIGHT, COCO_FULL, COCO_LOCAL, DEFAULTS, DEMO
+from configurations_datasets import CROWDPOSE, MPII
+from paper_tables import DEMO_BACKBONES, Row
+
+from graphpose.errors import GraphposeError
+
+State = Literal["missing", "running", "interrupted", "failed", "done"]
+
+# Sacred renews the heartbeat of a run every ten seconds.
+DEAD_AFTER_SECONDS = 90
+
+NAMED: dict[str, dict[str, Any]] = {
+    "demo": DEMO,
+    "coco": COCO_FULL,
+    "coco_local": COCO_LOCAL,
+    "coco_eight": COCO_EIGHT,
+    "crowdpose": CROWDPOSE,
+    "mpii": MPII,
+}
+
+# Where a run is made does not make it another run.
+MACHINE_KEYS = ("data_root", "device", "workers")
+
+SCRIPT = Path(__file__).parent / "run.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class TableRun:
+    """One training run.
+
+    Attributes:
+        named: named configuration of ``experiments/run.py``.
+        settings: keys that differ from it, in the order of their names.
+        seed: Sacred's seed.
+        root: folder of all runs of tables.
+    """
+
+    named: str
+    settings: tuple[tuple[str, str], ...]
+    seed: int
+    root: Path
+
+    @property
+    def arguments(self) -> list[str]:
+        """What follows ``with`` on the command line."""
+        return [self.named, *(f"{key}={value}" for key, value in self.settings), f"seed={self.seed}"]
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run's attempts; another one after the named configuration itself has changed."""
+        usual = {key: value for key, value in (DEFAULTS | NAMED[self.named]).items() if key not in MACHINE_KEYS}
+        known = json.dumps([self.arguments, usual], sort_keys=True)
+        digest = hashlib.sha256(known.encode()).hexdigest()[:12]
+        return self.root / f"{self.named}-{digest}"
+
+    @property
+    def attempts(self) -> list[Path]:
+        """Run folders that Sacred has made, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        numbered = [path for path in self.folder.iterdir() if path.name.isdigit() and (path / "run.json").is_file()]
+        return sorted(numbered, key=lambda path: int(path.name))
+
+    @property
+    def command(self) -> list[str]:
+        """The command that starts the run or takes up the last attempt with a checkpoint."""
+        command = [sys.executable, str(SCRIPT), "-F", str(self.folder), "with", *self.arguments]
+        with_checkpoint = [path for path in self.attempts if (path / "checkpoint.pt").is_file()]
+        return [*command, f"resume={with_checkpoint[-1] / 'checkpoint.pt'}"] if with_checkpoint else command
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What is known of a run.
+
+    Attributes:
+        state: where it stands.
+        metrics: of a run that is done.
+        seconds: that all its attempts took.
+        reason: last line of the error of a failed run.
+        commit: of the sources, where it was recorded.
+        machine: where it ran.
+    """
+
+    state: State
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    reason: str = ""
+    commit: str = ""
+    machine: str = ""
+
+
+def expand(row: Row, data: str, seeds: int, extra: Mapping[str, Any], root: Path) -> list[TableRun]:
+    """The runs of a row, one per seed.
+
+    Args:
+        row: of a table.
+        data: named configuration; "paper" for the row's own.
+        seeds: how many; 1, 2, ….
+        extra: settings on top of the row's.
+        root: folder of all runs of tables.
+    """
+    named = row.data if data == "paper" else data
+    settings: dict[str, Any] = {**row.settings, **extra}
+    if named == "demo" and "backbone" in row.settings and "backbone" not in extra:
+        settings["backbone"] = DEMO_BACKBONES[row.settings["backbone"]]
+    typed = {key: _typed(value) for key, value in settings.items()}
+    different = tuple(sorted((key, str(value)) for key, value in typed.items() if value != _usual(named, key)))
+    return [TableRun(named, different, seed, root) for seed in range(1, seeds + 1)]
+
+
+def _typed(value: Any) -> Any:
+    """A value as Sacred reads it from a command line."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _usual(named: str, key: str) -> Any:
+    """What a named configuration has at a key anyway; None where it has no such key."""
+    if named not in NAMED:
+        raise GraphposeError(f"--data {named} is no named configuration; choose one of {', '.join(NAMED)}, paper")
+    value: Any = DEFAULTS | NAMED[named]
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def outcome(run: TableRun) -> Outcome:
+    """State of a run from the record of its attempts."""
+    attempts = run.attempts
+    if not attempts:
+        return Outcome("missing")
+    records = [_read(path / "run.json") for path in attempts]
+    seconds = sum(_seconds(record) for record in records)
+    last, path = records[-1], attempts[-1]
+    facts: dict[str, Any] = {
+        "seconds": seconds,
+        "machine": _machine(last.get("host", {})),
+        "commit": _commit(path),
+    }
+    status = last.get("status")
+    if status == "COMPLETED" and (path / "evaluation.json").is_file():
+        return Outcome("done", _read(path / "evaluation.json"), **facts)
+    if status == "RUNNING" and _silent_seconds(last) < DEAD_AFTER_SECONDS:
+        return Outcome("running", **facts)
+    if status in ("RUNNING", "INTERRUPTED", "TIMEOUT"):
+        return Outcome("interrupted", **facts)
+    trace = last.get("fail_trace") or [f"status {status}"]
+    return Outcome("failed", reason=str(trace[-1]).strip().splitlines()[-1], **facts)
+
+
+def execute(run: TableRun) -> Outcome:
+    """Start a run that is missing, or continue one that was interrupted or has failed; wait for its end."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "request.json").write_text(json.dumps({"with": run.arguments}, indent=1))
+    code = subprocess.run(run.command, check=False).returncode
+    after = outcome(run)
+    if after.state == "missing":  # refused before Sacred made a record of it
+        return Outcome("failed", reason=f"run.py ended with status {code} before the run began; see its message above")
+    if after.state in ("interrupted", "running"):  # a killed process cannot say so itself
+        raise GraphposeError(
+            f"the run {' '.join(run.arguments)} was interrupted (status {code}); start the table again to go on with it"
+        )
+    return after
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise GraphposeError(f"{path} is not a readable record of a run ({error}); delete its folder") from None
+
+
+def _commit(attempt: Path) -> str:
+    """Commit of the sources as the run noted it in its info.json; empty where it could not."""
+    info = _read(attempt / "info.json") if (attempt / "info.json").is_file() else {}
+    sources = info.get("sources", {})
+    return str(sources.get("commit", "")) if isinstance(sources, Mapping) else ""
+
+
+def _time(record: Mapping[str, Any], key: str) -> datetime.datetime | None:
+    return datetime.datetime.fromisoformat(record[key]) if record.get(key) else None
+
+
+def _seconds(record: Mapping[str, Any]) -> float:
+    start, end = _time(record, "start_time"), _time(record, "stop_time") or _time(record, "heartbeat")
+    return (end - start).total_seconds() if start and end else 0.0
+
+
+def _silent_seconds(record: Mapping[str, Any]) -> float:
+    beat = _time(record, "heartbeat") or _time(record, "start_time")
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)  # Sacred writes UTC without a zone
+    return (now - beat).total_seconds() if beat else float("inf")
+
+
+def _machine(host: Mapping[str, Any]) -> str:
+    gpus = [gpu.get("model", "GPU") for gpu in host.get("gpus", {}).get("gpus", [])]
+    return ", ".join(filter(None, [*gpus, str(host.get("cpu", ""))]))

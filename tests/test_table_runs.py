@@ -1,0 +1,238 @@
+"""Tables from runs: which runs they need, in what state those are, and what is made of their figures."""
+
+import datetime
+import importlib
+import json
+import math
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from graphpose.errors import GraphposeError
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    names = ("paper_tables", "table_runs", "table_report", "tables")
+    return tuple(importlib.import_module(name) for name in names)
+
+
+def now(seconds_ago=0.0):
+    utc = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    return (utc - datetime.timedelta(seconds=seconds_ago)).isoformat()
+
+
+def attempt(run, status, number=1, metrics=None, checkpoint=False, silent=0.0, trace=None):
+    """A run folder as Sacred leaves it."""
+    folder = run.folder / str(number)
+    folder.mkdir(parents=True)
+    stop = now(silent) if status in ("COMPLETED", "FAILED", "INTERRUPTED") else None
+    record = {
+        "status": status, "start_time": now(silent + 60), "stop_time": stop, "heartbeat": now(silent),
+        "fail_trace": trace, "host": {"cpu": "Processor 5000"},
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "info.json").write_text(json.dumps({"sources": {"commit": "abcdef0123456789"}}))
+    if metrics is not None:
+        (folder / "evaluation.json").write_text(json.dumps(metrics))
+    if checkpoint:
+        (folder / "checkpoint.pt").write_bytes(b"")
+    return folder
+
+
+def runs_of(modules, row_name, root, table="table1", data="demo", seeds=1, **extra):
+    paper_tables, table_runs, *_ = modules
+    row = next(row for row in paper_tables.TABLES[table].rows if row.name == row_name)
+    return table_runs.expand(row, data, seeds, extra, root)
+
+
+def test_two_tables_share_the_runs_they_have_in_common(modules, tmp_path):
+    first = runs_of(modules, "DGCN-A_d", tmp_path, "table1", seeds=2)
+    assert [run.folder for run in first] == [run.folder for run in runs_of(modules, "F16", tmp_path, "table3", seeds=2)]
+    # Table 6 names the backbone that Table 1 has anyway
+    assert first[0].folder == runs_of(modules, "DGCN-50", tmp_path, "table6")[0].folder
+    assert first[0].folder == runs_of(modules, "Laplace offsets", tmp_path, "ablations")[0].folder
+    others = [
+        *runs_of(modules, "baseline", tmp_path), *runs_of(modules, "DGCN-A_d", tmp_path, data="coco_local"),
+        *runs_of(modules, "DGCN-A_d", tmp_path, epochs="1"),
+    ]  # fmt: skip
+    assert len({run.folder for run in [*first, *others]}) == 5
+
+
+def test_a_row_is_typed_as_run_py_takes_it(modules, tmp_path):
+    (run,) = runs_of(modules, "F16 & F8", tmp_path, "table3", epochs="2")
+    assert run.arguments == ["demo", "epochs=2", "strides=[16, 8]", "seed=1"]  # dynamic is what demo is anyway
+    (run,) = runs_of(modules, "without non-local block", tmp_path, "ablations")
+    assert "non_local=False" in run.arguments
+    (run,) = runs_of(modules, "DGCN-ResNet50 (CrowdPose)", tmp_path, "table5", data="paper")
+    assert run.arguments == ["crowdpose", "seed=1"]
+    (run,) = runs_of(modules, "DGCN-101", tmp_path, "table6")
+    assert "backbone=regnetx_004" in run.arguments  # a stand-in on the demo data
+
+
+def test_the_state_of_a_run_is_read_from_its_last_attempt(modules, tmp_path):
+    table_runs = modules[1]
+    cases = [
+        ("missing", None, {}),
+        ("done", "COMPLETED", {"metrics": {"AP": 0.5}}),
+        ("running", "RUNNING", {"silent": 5.0}),
+        ("interrupted", "RUNNING", {"silent": 500.0}),  # a killed process leaves RUNNING behind
+        ("interrupted", "INTERRUPTED", {}),
+        ("failed", "FAILED", {"trace": ["Traceback …\n", "GraphposeError: the loss is not finite\n"]}),
+    ]
+    for number, (state, status, details) in enumerate(cases, start=1):
+        run = runs_of(modules, "baseline", tmp_path, seeds=number)[-1]
+        if status:
+            attempt(run, status, **details)
+        found = table_runs.outcome(run)
+        assert found.state == state
+        assert found.reason == ("GraphposeError: the loss is not finite" if state == "failed" else "")
+    assert found.commit == "abcdef0123456789"
+    assert found.machine == "Processor 5000"
+    assert found.seconds == pytest.approx(60, abs=1)
+
+
+def test_an_interrupted_run_goes_on_from_its_newest_checkpoint(modules, tmp_path):
+    (run,) = runs_of(modules, "baseline", tmp_path)
+    assert not any(word.startswith("resume=") for word in run.command)
+    first = attempt(run, "INTERRUPTED", 1, checkpoint=True)
+    attempt(run, "FAILED", 2)  # before its first checkpoint
+    assert run.command[-1] == f"resume={first / 'checkpoint.pt'}"
+    last = attempt(run, "INTERRUPTED", 10, checkpoint=True)
+    assert run.command[-1] == f"resume={last / 'checkpoint.pt'}"
+    attempt(run, "COMPLETED", 11, metrics={"AP": 0.4})
+    assert modules[1].outcome(run).seconds == pytest.approx(240, abs=1)  # of all four attempts
+
+
+def test_only_what_is_missing_is_trained_and_failures_stay_until_asked(modules, tmp_path, monkeypatch):
+    table_runs, tables = modules[1], modules[3]
+    done, failed, fresh = (runs_of(modules, name, tmp_path)[0] for name in ("baseline", "GCN-A_I", "GCN-A_h"))
+    attempt(done, "COMPLETED", metrics={"AP": 0.5})
+    attempt(failed, "FAILED", trace=["no"])
+    started = []
+
+    def train(command, check):
+        run = next(run for run in (done, failed, fresh) if str(run.folder) in command)
+        started.append(run)
+        attempt(run, "COMPLETED", len(run.attempts) + 1, metrics={"AP": 0.6})
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(table_runs.subprocess, "run", train)
+    rows = {row: runs for row, runs in zip("abc", ([done], [failed], [fresh]), strict=True)}
+    tables.train_missing(rows, retry_failed=False)
+    assert started == [fresh]
+    tables.train_missing(rows, retry_failed=True)
+    assert started == [fresh, failed]
+    assert json.loads((fresh.folder / "request.json").read_text())["with"] == fresh.arguments
+
+
+def test_a_killed_run_stops_the_table_with_one_sentence(modules, tmp_path, monkeypatch):
+    table_runs = modules[1]
+    (run,) = runs_of(modules, "baseline", tmp_path)
+
+    def killed(command, check):
+        attempt(run, "RUNNING", silent=1.0)
+        return subprocess.CompletedProcess(command, -9)
+
+    monkeypatch.setattr(table_runs.subprocess, "run", killed)
+    with pytest.raises(GraphposeError, match=r"was interrupted \(status -9\); start the table again"):
+        table_runs.execute(run)
+
+
+def test_a_run_that_is_refused_counts_as_failed(modules, tmp_path, monkeypatch):
+    table_runs = modules[1]
+    (run,) = runs_of(modules, "baseline", tmp_path, adjacncy="x")
+    monkeypatch.setattr(table_runs.subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, 1))
+    after = table_runs.execute(run)
+    assert (after.state, after.metrics) == ("failed", {})
+    assert "status 1" in after.reason
+
+
+def test_intervals_are_students_over_seeds(modules):
+    Interval = modules[2].Interval
+    values = [0.50, 0.53, 0.49]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    found = Interval.of(values)
+    assert (found.mean, found.low, found.high) == pytest.approx((np.mean(values), low, high))
+    assert Interval.of([0.5]).text(3) == "0.500"
+    assert Interval.of([]).text(3) == "–"
+    assert math.isnan(Interval.of([0.5]).low)
+
+
+def test_differences_are_paired_by_seed(modules, tmp_path):
+    paper_tables, table_runs, table_report, _ = modules
+    rows = paper_tables.TABLE_1.rows
+    figures = {"baseline": {1: 0.40, 2: 0.50, 3: 0.60}, "DGCN-A_d": {1: 0.42, 2: 0.53, 3: None}}
+    lines = []
+    for row in (rows[0], rows[-1]):
+        outcomes = {
+            seed: table_runs.Outcome("failed", reason="loss is not finite")
+            if value is None
+            else table_runs.Outcome("done", {"AP": value}, 60.0)
+            for seed, value in figures[row.name].items()
+        }
+        lines.append(table_report.Line(row, outcomes))
+    gap = table_report.difference(lines[1], lines, "AP")
+    assert gap.mean == pytest.approx(0.025)  # of seeds 1 and 2
+    assert (gap.high - gap.low) / 2 == pytest.approx(stats.t.ppf(0.975, 1) * 0.005)
+    assert table_report.difference(lines[0], lines, "AP") is None
+    text = table_report.markdown(paper_tables.TABLE_1, lines, "demo", "python experiments/tables.py table1")
+    (row,) = [line for line in text.splitlines() if line.startswith("| DGCN-A_d")]
+    assert "0.475" in row  # the mean of what is done: a failed run is no zero
+    assert "+0.025" in row
+    assert "2 seeds, 1 failed (loss is not finite)" in row
+    assert "| 0.646 |" in row
+    csv = table_report.comma_separated(paper_tables.TABLE_1, lines).splitlines()
+    assert csv[2].startswith("DGCN-A_d,AP,0.475,")
+
+
+def test_a_section_of_the_page_is_replaced_and_the_others_stay(modules, tmp_path):
+    replace, page = modules[2].replace_section, tmp_path / "docs" / "results.md"
+    replace(page, "table1 demo", "first")
+    replace(page, "table2 demo", "second")
+    replace(page, "table1 demo", r"newer \1")
+    text = page.read_text()
+    assert text.index(r"newer \1") < text.index("second")
+    assert "first" not in text
+    assert text.count("<!-- table1 demo -->") == 1
+
+
+def test_list_and_report_train_nothing(modules, tmp_path, capsys):
+    tables = modules[3]
+    page = tmp_path / "p.md"
+    common = ["table1", "--data", "demo", "--seeds", "1", "--runs", str(tmp_path / "runs"), "--page", str(page)]
+    assert tables.main([*common, "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.count("missing") == 5
+    assert "with demo adjacency=hand_crafted seed=1" in listed
+    assert tables.main([*common, "--report"]) == 0
+    assert "1 missing" in page.read_text()
+    assert "| 0.000" not in page.read_text()
+    assert tables.main([*common, "--set", "epochs"]) == 2
+    assert "--set epochs must have the form key=value" in capsys.readouterr().err
+
+
+def test_a_tiny_table_runs_end_to_end(modules, tmp_path, capfd):
+    """Two rows that share nothing, trained, reported, and not trained again."""
+    tables = modules[3]
+    tiny = [
+        "demo_train_scenes=4", "demo_val_scenes=2", "epochs=1", "workers=0", "image_size=64", "batch_size=2",
+        "contact_sheet_images=1", "backbone=test_resnet", "augment.long_edge=64",
+    ]  # fmt: skip
+    page = tmp_path / "results.md"
+    command = [
+        "table7", "--data", "demo", "--seeds", "1", "--runs", str(tmp_path / "runs"), "--page", str(page),
+        "--set", *tiny,
+    ]  # fmt: skip
+    assert tables.main(command) == 0
+    text = page.read_text()
+    assert text.count("1 seed |") == 2, text
+    capfd.readouterr()
+    assert tables.main(command) == 0
+    assert "missing:" not in capfd.readouterr().out
