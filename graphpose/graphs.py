@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADJACENCIES",
+    "FullEdges",
     "GraphPool",
     "HandCraftedEdges",
     "SampleEdges",
@@ -51,7 +52,7 @@ __all__ = [
     "to_networkx",
 ]
 
-ADJACENCIES = ("identity", "hand_crafted", "soft", "dynamic")
+ADJACENCIES = ("identity", "hand_crafted", "full", "soft", "dynamic")
 
 
 def keypoint_graph(
@@ -61,11 +62,12 @@ def keypoint_graph(
 
     Args:
         skeleton: gives the keypoints and the limbs.
-        adjacency: ``identity`` (A_I: self-loops only), ``hand_crafted`` (A_h: limbs and self-loops), ``soft`` (A_s of
-            Eq. 6) or ``dynamic`` (the same A_s, meant as the probabilities of Eq. 7; :func:`sample_adjacency` and
-            :class:`SampleEdges` draw from it).
-        statistics: M_d; by default the statistics shipped for this skeleton. Identity and hand-crafted graphs take
-            only node positions from them and do without.
+        adjacency: ``identity`` (A_I: self-loops only), ``hand_crafted`` (A_h: limbs and self-loops), ``full`` (every
+            edge, so that W_d of Eq. 8 alone decides; not in the paper), ``soft`` (A_s of Eq. 6) or ``dynamic`` (the
+            same A_s, meant as the probabilities of Eq. 7; :func:`sample_adjacency` and :class:`SampleEdges` draw from
+            it).
+        statistics: M_d; by default the statistics shipped for this skeleton. Identity, hand-crafted and full graphs
+            take only node positions from them and do without.
         gamma: γ of Eq. 6.
 
     Returns:
@@ -81,6 +83,8 @@ def keypoint_graph(
     transforms: list[BaseTransform] = [SelfLoops()]
     if adjacency == "hand_crafted":
         transforms.insert(0, HandCraftedEdges(skeleton))
+    elif adjacency == "full":
+        transforms.insert(0, FullEdges())
     elif adjacency in ("soft", "dynamic"):
         statistics = statistics or shipped_statistics(skeleton)
         transforms.insert(0, SoftEdges(statistics, gamma))
@@ -151,6 +155,15 @@ class HandCraftedEdges(BaseTransform):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.skeleton.name})"
+
+
+class FullEdges(BaseTransform):
+    """Connect every keypoint with every other, with weight 1; self-loops stay as they are."""
+
+    def forward(self, data: Data) -> Data:
+        A = to_dense(data)
+        loops = torch.eye(len(A), dtype=torch.bool, device=A.device)
+        return _with_edges(data, torch.where(loops, A, torch.ones_like(A)), "full")
 
 
 class SoftEdges(BaseTransform):

@@ -382,8 +382,15 @@ def test_gamma_that_is_not_positive_is_refused(gamma):
 
 
 def test_an_unknown_adjacency_names_the_choices():
-    with pytest.raises(GraphposeError, match="'full'; choose one of identity, hand_crafted, soft, dynamic"):
-        keypoint_graph(COCO, "full")
+    with pytest.raises(GraphposeError, match="'dense'; choose one of identity, hand_crafted, full, soft, dynamic"):
+        keypoint_graph(COCO, "dense")
+
+
+def test_a_full_graph_has_every_edge_and_needs_no_statistics():
+    skeleton = Skeleton("hand", ("wrist", "thumb", "index"), ((0, 1), (0, 2)), (0.1,) * 3)
+    graph = keypoint_graph(skeleton, "full")
+    assert torch.equal(to_dense(graph), torch.ones(3, 3))
+    assert graph.adjacency == "full"
 
 
 def test_a_skeleton_without_statistics_has_hand_crafted_graphs_only():

@@ -45,7 +45,14 @@ def test_evaluation_uses_all_ones_and_draws_nothing(soft):
     assert torch.equal(graph.state, before)
 
 
-@pytest.mark.parametrize("adjacency", ["identity", "hand_crafted", "soft"])
+def test_evaluation_can_use_the_expectation_of_the_draws(soft):
+    graph = graph_of(soft, evaluation_graph="expectation")
+    drawn = graph(1)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(graph.eval()(3), soft)
+
+
+@pytest.mark.parametrize("adjacency", ["identity", "hand_crafted", "full", "soft"])
 def test_fixed_graphs_are_the_same_in_training_and_evaluation(adjacency):
     matrix = to_dense(keypoint_graph(COCO, adjacency)).float()
     graph = graph_of(matrix, adjacency=adjacency)

@@ -14,7 +14,7 @@ from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
 @settings(max_examples=50, deadline=None)
 @given(
     skeleton=st.sampled_from([COCO, MPII, CROWDPOSE, Skeleton("two", ("a", "b"), ((0, 1),), (0.1, 0.2))]),
-    adjacency=st.sampled_from(["identity", "hand_crafted", "soft", "dynamic"]),
+    adjacency=st.sampled_from(["identity", "hand_crafted", "full", "soft", "dynamic"]),
     strides=st.sets(st.sampled_from([4, 8, 16]), min_size=1).map(tuple),
     width=st.integers(1, 4),
     upsample=st.sampled_from([1, 2, 4]),

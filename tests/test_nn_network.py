@@ -13,7 +13,7 @@ from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
 
 SMALL = {"backbone": "resnet10t", "stem_pool": True}
-ALL = ["none", "identity", "hand_crafted", "soft", "dynamic"]
+ALL = ["none", "identity", "hand_crafted", "full", "soft", "dynamic"]
 
 
 def small(**options) -> PoseNetwork:

@@ -39,11 +39,13 @@ class KeypointGraph(nn.Module):
     """A of Eq. 4 and 8 for each forward pass.
 
     The matrix is a buffer, so it moves with the module and a checkpoint needs no statistics file. "dynamic" holds A_s,
-    draws A_d from it in training, and is all ones in evaluation; every other graph is what it is.
+    draws A_d from it in training, and is all ones (or A_s, see ``evaluation_graph``) in evaluation; every other graph
+    is what it is. It draws from a generator state of its own, where :func:`graphpose.graphs.sample_adjacency` takes a
+    generator: so the graphs are the same on every device, resume with a checkpoint, and trace under torch.compile.
 
     Args:
         matrix: (K, K); A_I, A_h or A_s, the last also for "dynamic".
-        config: ``adjacency``, ``graph_pool`` and ``per_sample`` are read.
+        config: ``adjacency``, ``graph_pool``, ``per_sample`` and ``evaluation_graph`` are read.
         seed: of the draws.
 
     Raises:
@@ -62,6 +64,7 @@ class KeypointGraph(nn.Module):
             raise GraphposeError("an adjacency must lie in [0, 1] and have ones on its diagonal")
         self.dynamic = config.adjacency == "dynamic"
         self.per_sample = config.per_sample
+        self.expectation = config.evaluation_graph == "expectation"
         self.matrix: Tensor
         self.pool: Tensor | None
         self.register_buffer("matrix", matrix.float().clone())
@@ -94,7 +97,8 @@ class KeypointGraph(nn.Module):
         if not self.dynamic:
             return self.matrix
         if not self.training:
-            return torch.ones_like(self.matrix)  # below Eq. 7: for inference A_d = 1
+            # below Eq. 7: for inference A_d = 1
+            return self.matrix if self.expectation else torch.ones_like(self.matrix)
         count = batch if self.per_sample else 1
         if self.pool is None:
             graphs = self._draw(count)

@@ -11,8 +11,9 @@ from graphpose.errors import GraphposeError
 from graphpose.nn.graph_conv import AbsentEdges
 from graphpose.skeleton import COCO, Skeleton, get_skeleton
 
-Adjacency = Literal["none", "identity", "hand_crafted", "soft", "dynamic"]
+Adjacency = Literal["none", "identity", "hand_crafted", "full", "soft", "dynamic"]
 BackboneVariant = Literal["auto", "v1", "v1.5"]
+EvaluationGraph = Literal["ones", "expectation"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,8 @@ class PoseNetworkConfig:
             (Caffe, Keras). "auto" believes what the weights file says of itself and takes v1.5 otherwise.
         stem_pool: keep the stem's max-pool. Without it a ResNet has strides 2, 4, 8, 16 in its four stages.
         dilate: keep the last stage at stride 16 by dilation; only with ``stem_pool``.
-        adjacency: "none" is the PifPaf baseline without graphs; the others name the columns of Table 1.
+        adjacency: "none" is the PifPaf baseline without graphs, "full" connects all keypoints and learns W_d alone; the
+            others name the columns of Table 1.
         gamma: γ of Eq. 6.
         strides: feature strides that get a DGCN head each (Eq. 9); the heads read fields at the largest.
         node_width: channels d per keypoint in a DGCM; 1 is the paper.
@@ -36,6 +38,8 @@ class PoseNetworkConfig:
         graph_pool: 0 draws a fresh graph each iteration (Eq. 7); n > 0 draws one of n graphs sampled at the start
             (Fig. 2).
         per_sample: one graph per image in place of one per batch.
+        evaluation_graph: the graph of a trained "dynamic" network: "ones" (A_d = 1, the paper) or "expectation" (A_s,
+            the mean of what it was trained with).
         non_local: the spatial non-local block after the graph convolutions.
         upsample: sub-pixel factor of the heads; the fields' stride is max(strides) / upsample.
         statistics: name or path of the statistics M_d of Eq. 5; None for those shipped for the skeleton.
@@ -58,6 +62,7 @@ class PoseNetworkConfig:
     absent_edges: AbsentEdges = "zero"
     graph_pool: int = 0
     per_sample: bool = False
+    evaluation_graph: EvaluationGraph = "ones"
     non_local: bool = True
     upsample: int = 2
     statistics: str | None = None
@@ -74,7 +79,12 @@ class PoseNetworkConfig:
         self._check_contradictions()
 
     def _check_choices(self) -> None:
-        choices = {"adjacency": Adjacency, "absent_edges": AbsentEdges, "backbone_variant": BackboneVariant}
+        choices = {
+            "adjacency": Adjacency,
+            "absent_edges": AbsentEdges,
+            "backbone_variant": BackboneVariant,
+            "evaluation_graph": EvaluationGraph,
+        }
         for name, literal in choices.items():
             value, valid = getattr(self, name), get_args(literal)
             if value not in valid:
@@ -107,8 +117,8 @@ class PoseNetworkConfig:
             raise GraphposeError(
                 f"upsample {self.upsample} with strides {self.strides}: the factor must divide {max(self.strides)}"
             )
-        for name in ("graph_pool", "per_sample"):
-            if getattr(self, name) and self.adjacency != "dynamic":
+        for name, usual in (("graph_pool", 0), ("per_sample", False), ("evaluation_graph", "ones")):
+            if getattr(self, name) != usual and self.adjacency != "dynamic":
                 raise GraphposeError(
                     f"{name}={getattr(self, name)} with adjacency '{self.adjacency}': only dynamic graphs are drawn"
                 )
