@@ -1,6 +1,7 @@
 """Checking data sets: every real one passes, and every kind of damage is named without an end to the check."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from graphpose.data.check import CheckReport, check_dataset
 from graphpose.data.coco_records import coco_category
@@ -160,6 +162,8 @@ def test_long_lists_are_cut_for_people_and_whole_for_machines(tmp_path: Path) ->
     ("annotations", "images", "persons"),
     [
         ("coco/annotations/person_keypoints_val2017_local.json", "coco/val2017", 344),
+        ("coco/annotations/person_keypoints_train2017_local.json", "coco/train2017", 737),
+        ("coco/annotations/person_keypoints_val2017.json.gz", None, 6352),
         ("crowdpose/samples/test_crowdpose.json", "crowdpose/samples", 4),
         ("mpii/samples/test_mpii.json", "mpii/samples", 5),
         ("mpii/mpii_valid.h5", None, 2958),
@@ -173,3 +177,65 @@ def test_the_real_sets_have_no_errors(data_root: Path, annotations: str, images:
     if images:
         assert report.counts["images_read"] == report.counts["images"]
         assert report.defects == []
+
+
+def mpii_set(folder: Path) -> list[dict[str, Any]]:
+    """Three images of 60 × 40 px with one person each, as HRNet's json has them."""
+    rng = np.random.default_rng(0)
+    records = []
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.jpg"), rng.integers(0, 255, (40, 60, 3)).astype(np.uint8))
+        joints = [[1.0 + 3 * k, 1.0 + 2 * k] for k in range(16)]
+        records.append({"image": f"{i}.jpg", "joints": joints, "joints_vis": [1] * 16, "scale": 0.4})
+    return records
+
+
+def spoil_mpii(kind: str, records: list[dict[str, Any]], folder: Path) -> None:
+    if kind == "image_unreadable":
+        (folder / "1.jpg").write_bytes((folder / "1.jpg").read_bytes()[:-200])
+    elif kind == "image_missing":
+        (folder / "1.jpg").unlink()
+    elif kind == "keypoint_outside_image":
+        records[1]["joints"][0] = [80.0, 5.0]
+    elif kind == "head_size_unknown":
+        records[1].update(joints_vis=[1] * 9 + [0] * 7, scale=0)
+    elif kind == "unreadable_annotations":
+        records[1]["joints"].pop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("image_unreadable", "1.jpg is truncated"),
+        ("image_missing", "1.jpg does not exist"),
+        ("keypoint_outside_image", "annotation 2: right_ankle at \\(79, 4\\) lies outside of image 1 of 60×40 px"),
+        ("head_size_unknown", "annotation 2 of image 1 has no head size"),
+        ("unreadable_annotations", "annotation 1 needs 16 joints"),
+    ],
+)
+def test_each_damage_of_an_mpii_set_is_the_one_defect_named(tmp_path: Path, kind: str, message: str) -> None:
+    records = mpii_set(tmp_path)
+    assert check(tmp_path, records).defects == []
+    spoil_mpii(kind, records, tmp_path)
+    [defect] = check(tmp_path, records).defects
+    assert defect.kind == kind
+    assert re.search(message, defect.message), defect.message
+
+
+def test_mpii_counts_pixels_from_one(tmp_path: Path) -> None:
+    records = mpii_set(tmp_path)
+    records[0]["joints"][0] = [60.0, 40.0]  # the last pixel
+    records[1]["joints"][0] = [0.0, 1.0]  # half a pixel beside the first: annotators click on edges
+    assert check(tmp_path, records).defects == []
+    records[2]["joints"][0] = [-0.5, 1.0]
+    assert list(check(tmp_path, records).by_kind()) == ["keypoint_outside_image"]
+
+
+def test_the_official_release_is_checked_with_its_images_without_joints(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((40, 60, 3), np.uint8))
+    person = {"objpos": {"x": 20.0, "y": 20.0}, "scale": 0.2}
+    images = [{"image": {"name": name}, "annorect": [person]} for name in ("a.jpg", "b.jpg")]
+    savemat(tmp_path / "release.mat", {"RELEASE": {"annolist": np.array(images, dtype=object)}})
+    report = check_dataset(tmp_path / "release.mat", tmp_path, progress=False)
+    assert [(d.kind, d.image_id) for d in report.defects] == [("image_missing", 1)]
+    assert (report.counts["images"], report.counts["persons"], report.counts["unlabelled_persons"]) == (2, 0, 2)

@@ -5,6 +5,7 @@ import pytest
 
 from graphpose.data.annotations import Annotations, read_annotations
 from graphpose.data.subsets import CROWD_BANDS, SIZE_BANDS, crowd_indices, in_crowd_band, in_size_band, visible_only
+from graphpose.metrics.crowdpose import METRICS
 from graphpose.skeleton import Skeleton
 from graphpose.statistics import pose_statistics
 
@@ -34,6 +35,14 @@ def test_crowd_bands_follow_the_index_that_the_file_states(crowdpose):
     parts = {name: in_crowd_band(crowdpose, band) for name, band in CROWD_BANDS.items()}
     assert sum(len(part) for part in parts.values()) == len(crowdpose)
     assert all(crowdpose.crowd_index[i] >= 0.8 for i in parts["hard"].image_ids.tolist())
+
+
+def test_crowd_bands_are_those_that_the_metric_scores(crowdpose):
+    assert [band[0] for band in CROWD_BANDS.values()] == [0.0, 0.2, 0.8]
+    assert {f"AP_{name}" for name in CROWD_BANDS} < set(METRICS)
+    images = {name: set(in_crowd_band(crowdpose, band).image_ids.tolist()) for name, band in CROWD_BANDS.items()}
+    assert all(0.2 <= crowdpose.crowd_index[i] < 0.8 for i in images["medium"])
+    assert max(crowdpose.crowd_index[i] for i in images["easy"]) < 0.2
 
 
 def test_computed_crowd_index_puts_most_images_into_the_stated_band(crowdpose):

@@ -147,6 +147,30 @@ def test_figures_equal_a_plain_loop_over_the_published_rules(valid: Truth) -> No
     assert 0.2 < figures["mAP"] < figures["PCKh"] < 0.9
 
 
+def test_pckh_of_one_pose_per_person_is_hrnets_table(data_root: Path) -> None:
+    """Its formulas, on 1-based truth and head boxes, for poses perturbed by up to a head size."""
+    annotations = read_annotations(data_root / "mpii/mpii_valid.h5")
+    rng = np.random.default_rng(0)
+    head = annotations.head_size
+    poses = (
+        annotations.keypoints[:, :, :2]
+        + rng.normal(size=(2958, 16, 2)) * rng.uniform(0, 0.7, (2958, 1, 1)) * (head[:, None, None])
+    )
+    visible = (annotations.keypoints[:, :, 2] > 0).T  # (16, N)
+    error = np.linalg.norm(poses - annotations.keypoints[:, :, :2], axis=2).T / (head / 0.6 * 0.6)
+    count = visible.sum(axis=1)
+    share = 100.0 * ((error <= 0.5) * visible).sum(axis=1) / count
+    mask = np.zeros(16, bool)
+    mask[6:8] = True
+    ratio = np.ma.array(count, mask=mask) / np.ma.array(count, mask=mask).sum()
+    figures = pckh(poses, annotations.keypoints, head)
+    assert 100 * figures["PCKh"] == pytest.approx((np.ma.array(share, mask=mask) * ratio).sum())
+    assert 100 * figures["PCKh_head_top"] == pytest.approx(share[9])
+    for name, (a, b) in NAMES.items():
+        assert 100 * figures[f"PCKh_{name}"] == pytest.approx(0.5 * (share[a] + share[b]))
+    assert 0.5 < figures["PCKh"] < 0.9
+
+
 def test_perfect_poses_of_the_real_annotations_score_one(valid: Truth) -> None:
     assert len(valid["annotations"]) == 2958
     results = [pose_of(person) for person in valid["annotations"]]

@@ -16,8 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from graphpose.data.annotations import Annotations, read_annotations, read_json
+from graphpose.data.annotations_mpii import load_mat
 from graphpose.data.check_records import CheckedPerson, CheckedRecords, Defect, check_coco_records
 from graphpose.data.image import read_image
+from graphpose.data.mpii import MpiiDataset, is_mpii_file
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import Skeleton
 
@@ -114,14 +116,34 @@ def check_dataset(
 
 
 def _records(path: Path, skeleton: Skeleton | None) -> CheckedRecords:
-    if path.suffix not in (".h5", ".hdf5", ".mat"):
+    if not is_mpii_file(path):
         content = read_json(path)
         if isinstance(content, Mapping):
             return check_coco_records(content, str(path), skeleton)
+    elif path.suffix != ".mat" or "RELEASE" in load_mat(path):
+        return _of_mpii(MpiiDataset(path, path.parent))
     records = _of_annotations(read_annotations(path, skeleton))
     if not records.file_names:
         raise GraphposeError(f"{path} lists no images; at least one is needed")
     return records
+
+
+def _of_mpii(dataset: MpiiDataset) -> CheckedRecords:
+    """Records of MPII's forms, which are read whole or not at all; persons who cannot be targets are unlabelled."""
+    records = dataset.records
+    image_ids = np.repeat(records.image_ids, np.diff(records.first)).tolist()
+    defects = [
+        Defect("head_size_unknown", "warning", message, image_id, n)
+        for n, image_id in zip(records.ids.tolist(), image_ids, strict=True)
+        if dataset.head_sizes[n] is None and (n not in dataset.sources or dataset.sources[n].keypoints is not None)
+        for message in [f"annotation {n} of image {image_id} has no head size; it is neither a target nor scored"]
+    ]
+    persons = [
+        CheckedPerson(n, image_id, keypoints.astype(np.float64), False)
+        for n, image_id, keypoints in zip(records.ids.tolist(), image_ids, records.keypoints, strict=True)
+    ]
+    names = dict(zip(records.image_ids.tolist(), records.file_names, strict=True))
+    return CheckedRecords(records.skeleton, names, {}, persons, defects)
 
 
 def _of_annotations(annotations: Annotations) -> CheckedRecords:

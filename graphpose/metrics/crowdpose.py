@@ -14,15 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
-
 from graphpose.data.annotations import AREA_OF_BOX
+from graphpose.data.subsets import CROWD_BANDS
 from graphpose.errors import GraphposeError
 from graphpose.metrics.coco import evaluate_coco
 from graphpose.skeleton import CROWDPOSE, Skeleton
 
-# CrowdIndex from (inclusive) and to (exclusive).
-CROWDING: dict[str, tuple[float, float]] = {"easy": (0.0, 0.2), "medium": (0.2, 0.8), "hard": (0.8, np.inf)}
 METRICS = ("AP", "AP50", "AP75", "AR", "AR50", "AR75", "AP_easy", "AP_medium", "AP_hard")
 
 
@@ -60,7 +57,7 @@ def evaluate_crowdpose(
     # Sorting by score must not depend on what else is scored, so every crowding is evaluated as a set of its own.
     figures = evaluate_coco(truth, results, skeleton, max_detections=max_detections, evaluator=evaluator)
     values = {name: figures[name] for name in METRICS if name in figures}
-    for crowding, (low, high) in CROWDING.items():
+    for crowding, (low, high) in CROWD_BANDS.items():
         part = _restrict(truth, {i["id"] for i in truth["images"] if low <= i["crowdIndex"] < high})
         if any(a["num_keypoints"] and not a.get("iscrowd") for a in part["annotations"]):
             figures = evaluate_coco(part, results, skeleton, max_detections=max_detections, evaluator=evaluator)
