@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 
 from records import require_observers
@@ -11,8 +12,11 @@ from sacred.run import Run
 from graphpose.errors import GraphposeError
 from graphpose.evaluate import Evaluation, metrics_line
 from graphpose.metrics.protocol import headline_names
+from graphpose.relations import append_weights
 from graphpose.train import Trainer
 from graphpose.training.checkpointer import Checkpointer
+
+RELATIONS = "relations.npz"
 
 
 def train_epoch(trainer: Trainer, checkpointer: Checkpointer, run: Run) -> None:
@@ -31,6 +35,18 @@ def train_epoch(trainer: Trainer, checkpointer: Checkpointer, run: Run) -> None:
         if trainer.settled and not trainer.ranks.several:
             checkpointer.save()
         raise
+
+
+def keep_relations(trainer: Trainer, folder: Path) -> None:
+    """W_d of every graph layer after each epoch, for analysis/learned_relations.ipynb."""
+    if trainer.ranks.is_first and trainer.step == 0:
+        append_weights(folder / RELATIONS, trainer.averaged, trainer.epoch)
+
+
+def take_over_relations(trainer: Trainer, before: Path, folder: Path) -> None:
+    """W_d of the epochs that a resumed run made in another folder."""
+    if trainer.ranks.is_first and before != folder and (before / RELATIONS).exists():
+        shutil.copy(before / RELATIONS, folder / RELATIONS)
 
 
 def due(trainer: Trainer) -> bool:

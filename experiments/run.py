@@ -8,8 +8,9 @@
     torchrun --nproc-per-node 2 experiments/run.py with coco     # on two GPUs (or CPUs, device=cpu)
 
 Every run leaves a folder under runs/ with its configuration, figures per epoch (metrics.json), checkpoint.pt and the
-one before it, best.pt, evaluation.json (COCO's ten figures), results.json, contact_sheet.png and loss_curve.png; the
-last line names it. SIGTERM and Ctrl-C write a checkpoint and end the run as interrupted.
+one before it, best.pt, relations.npz (W_d after every epoch), evaluation.json (COCO's ten figures), results.json,
+contact_sheet.png and loss_curve.png; the last line names it. SIGTERM and Ctrl-C write a checkpoint and end the run as
+interrupted.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from configurations import (
     resolve_device,
 )
 from configurations_datasets import CROWDPOSE, MPII
-from epochs import due, print_epoch, record, train_epoch
+from epochs import due, keep_relations, print_epoch, record, take_over_relations, train_epoch
 from launch import prepare
 from records import (
     run_folder,
@@ -139,6 +140,7 @@ def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ra
     trainer = build_trainer(settings, train_loader, _run, _seed, ranks)
     if _config["resume"]:
         resume(trainer, Path(_config["resume"]), train_set, _run)
+        take_over_relations(trainer, Path(_config["resume"]).parent, folder)
     decoder = build_decoder(trainer.network.spec, settings.decoder)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
@@ -147,6 +149,7 @@ def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ra
     with contextlib.closing(train_loader), contextlib.closing(val_loader):
         checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder, plain(config), STOP)
         checkpointer.save()  # a folder that cannot be written to is found now, not after hours
+        keep_relations(trainer, folder)
         printed = trainer.epoch - due(trainer)
         while True:
             if due(trainer):
@@ -158,6 +161,7 @@ def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ra
             if trainer.epoch >= settings.train.epochs:
                 break
             train_epoch(trainer, checkpointer, _run)
+            keep_relations(trainer, folder)
         if evaluation is None:  # resumed after its last epoch
             evaluation = run_evaluation(trainer, decoder, settings, val_loader, val_set)
     if not ranks.is_first:

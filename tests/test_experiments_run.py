@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from graphpose.errors import GraphposeError
+from graphpose.relations import read_weights
 
 SCRIPT = Path(__file__).parent.parent / "experiments" / "run.py"
 TINY = [
@@ -35,8 +36,9 @@ def test_a_run_leaves_a_folder_with_everything(tmp_path):
     names = {path.name for path in folder.iterdir()}
     assert names >= {
         "config.json", "run.json", "metrics.json", "cout.txt", "checkpoint.pt", "evaluation.json", "results.json",
-        "contact_sheet.png", "loss_curve.png",
+        "contact_sheet.png", "loss_curve.png", "relations.npz",
     }  # fmt: skip
+    assert list(read_weights(folder / "relations.npz")) == [0, 1]
     assert json.loads((folder / "config.json").read_text())["adjacency"] == "dynamic"
     record = json.loads((folder / "run.json").read_text())
     assert record["status"] == "COMPLETED"

@@ -1,0 +1,120 @@
+"""What a network learned about keypoints: W_d of Eq. 8 and what its softmax makes of it, by layer and over training.
+
+Convention: entry [i, j] of a relation is how much keypoint i takes from keypoint j.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from graphpose.errors import GraphposeError
+from graphpose.nn.dgcm import DGCM
+from graphpose.nn.network import PoseNetwork
+from graphpose.skeleton import Skeleton
+
+
+def graph_layers(network: PoseNetwork) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Name ("PIF F16 layer 1") and graph convolution of every layer that has a W_d; none for a network without."""
+    for head, pyramid in (("PIF", network.pif_pyramid), ("PAF", network.paf_pyramid)):
+        for stride, dgcm in pyramid.modules_at.items() if pyramid is not None else ():
+            if not isinstance(dgcm, DGCM):
+                raise GraphposeError("a folded network has no W_d left; look at the network it was folded from")
+            for number, layer in enumerate(dgcm.layers, start=1):
+                if layer.conv.W_d is not None:  # type: ignore[union-attr]
+                    yield f"{head} F{stride} layer {number}", layer.conv  # type: ignore[misc]
+
+
+@torch.no_grad()
+def learned_weights(network: PoseNetwork) -> dict[str, np.ndarray]:
+    """W_d (K, K) float32 of every layer, by its name."""
+    return {name: conv.W_d.detach().float().cpu().numpy().copy() for name, conv in graph_layers(network)}  # type: ignore
+
+
+@torch.no_grad()
+def learned_relations(network: PoseNetwork) -> dict[str, np.ndarray]:
+    """β(W_d ⊙ A) (K, K) float32 of every layer with the graph of evaluation; rows sum to 1 (Eq. 8)."""
+    if network.keypoint_graph is None:
+        return {}
+    was_training = network.keypoint_graph.training
+    A = network.keypoint_graph.eval()(1)
+    network.keypoint_graph.train(was_training)
+    return {name: conv.relations(A).float().cpu().numpy().copy() for name, conv in graph_layers(network)}  # type: ignore
+
+
+def append_weights(path: Path, network: PoseNetwork, epoch: int) -> None:
+    """Add W_d of every layer to a file of them over training; what it held from this epoch on is replaced.
+
+    Args:
+        path: .npz file; made where there is none.
+        network: any; one without W_d leaves no file.
+        epoch: the weights are those after so many epochs.
+    """
+    weights = learned_weights(network)
+    if not weights:
+        return
+    known = read_weights(path) if path.exists() else {}
+    kept = {at: layers for at, layers in known.items() if at < epoch} | {epoch: weights}
+    arrays = {f"{at}/{name}": matrix for at, layers in kept.items() for name, matrix in layers.items()}
+    written = path.with_name(path.name + ".tmp")
+    with written.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    written.replace(path)
+
+
+def read_weights(path: Path) -> dict[int, dict[str, np.ndarray]]:
+    """Epoch → layer → W_d of a file that :func:`append_weights` wrote.
+
+    Raises:
+        GraphposeError: there is no such file or it is another one.
+    """
+    found: dict[int, dict[str, np.ndarray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            for key in content.files:
+                epoch, name = key.split("/", 1)
+                found.setdefault(int(epoch), {})[name] = content[key]
+    except (OSError, ValueError) as error:
+        raise GraphposeError(f"'{path}' holds no W_d over training ({error}); a run writes relations.npz") from None
+    return dict(sorted(found.items()))
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's ρ between two relations off the diagonal; nan where one of them is constant there."""
+    off = ~np.eye(len(a), dtype=bool)
+    if np.ptp(a[off]) == 0 or np.ptp(b[off]) == 0:
+        return float("nan")
+    return float(spearmanr(a[off], b[off]).statistic)
+
+
+def rank_correlations(matrices: Mapping[str, np.ndarray]) -> dict[tuple[str, str], float]:
+    """:func:`rank_correlation` of every two of the named relations."""
+    return {(p, q): rank_correlation(matrices[p], matrices[q]) for p, q in itertools.combinations(matrices, 2)}
+
+
+def strongest_relations(
+    relation: np.ndarray, skeleton: Skeleton, count: int = 10, *, limbs: bool = False
+) -> list[tuple[str, str, float]]:
+    """The strongest relations between different keypoints.
+
+    Args:
+        relation: (K, K).
+        skeleton: gives names and limbs.
+        count: at most so many.
+        limbs: also those between two ends of a limb; without, what anatomy does not say.
+
+    Returns:
+        (keypoint that takes, keypoint that gives, weight), the strongest first.
+    """
+    K = skeleton.num_keypoints
+    if relation.shape != (K, K):
+        raise GraphposeError(f"a relation of shape {relation.shape} is not one of the {K} keypoints of {skeleton.name}")
+    anatomical = {frozenset(limb) for limb in skeleton.limbs}
+    pairs = [(i, j) for i in range(K) for j in range(K) if i != j and (limbs or frozenset((i, j)) not in anatomical)]
+    pairs.sort(key=lambda pair: -relation[pair])
+    return [(skeleton.keypoints[i], skeleton.keypoints[j], float(relation[i, j])) for i, j in pairs[:count]]
