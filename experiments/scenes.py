@@ -115,9 +115,9 @@ def add_noise(
     positive, noisy_paf[:, :, PAF.CONFIDENCE] = confidence(paf[:, :, PAF.CONFIDENCE] == 1)
     for end, channels in enumerate(((PAF.X1, PAF.Y1), (PAF.X2, PAF.Y2))):
         scale = _limb_scales(paf, scene, spec, end)
-        for channel in channels:
+        for offset in channels:
             jitter = noise * 4 / 3 * scale * normal(1, M, h, w)
-            noisy_paf[:, :, channel] = torch.where(positive, paf[:, :, channel] + jitter, 3 * normal(1, M, h, w))
+            noisy_paf[:, :, offset] = torch.where(positive, paf[:, :, offset] + jitter, 3 * normal(1, M, h, w))
     return noisy_pif, noisy_paf
 
 
