@@ -153,7 +153,7 @@ TABLE_7 = Table(
     ),
     COCO_METRICS,
     "The annotations of test-dev2017 are not public: our figures here are on val2017, from the same runs as Table 6. "
-    "The test server takes the file that `graphpose predict` writes for the test-dev images from a run's checkpoint.",
+    "The test server takes the file that `graphpose evaluate --out` writes for the test-dev images from a checkpoint.",
 )
 
 TABLE_8 = Table(
