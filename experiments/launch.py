@@ -21,7 +21,7 @@ def prepare(experiment: Experiment, arguments: list[str]) -> list[str]:
     begin = arguments.index("with") + 1 if "with" in arguments else len(arguments)
     flags, updates = arguments[1:begin], arguments[begin:]
     runs = Path("runs")
-    for flag, value in zip(flags, [*flags[1:], ""], strict=True):
+    for flag, value in zip(flags, [*flags, ""][1:], strict=True):
         if flag in ("-F", "--file_storage"):
             runs = Path(value)
         elif flag.startswith(("-F", "--file_storage=")):

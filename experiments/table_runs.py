@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -170,11 +171,25 @@ def outcome(run: TableRun) -> Outcome:
     return Outcome("failed", reason=str(trace[-1]).strip().splitlines()[-1], **facts)
 
 
-def execute(run: TableRun) -> Outcome:
-    """Start a run that is missing, or continue one that was interrupted or has failed; wait for its end."""
+def execute(run: TableRun, threads: int | None = None) -> Outcome:
+    """Start a run that is missing, or continue one that was interrupted or has failed; wait for its end.
+
+    Args:
+        run: what to train.
+        threads: of the CPU, where several runs go on side by side; what it prints then goes to output.txt in its
+            folder. None leaves both as they are.
+
+    Raises:
+        GraphposeError: the run was interrupted.
+    """
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "request.json").write_text(json.dumps({"with": run.arguments}, indent=1))
-    code = subprocess.run(run.command, check=False).returncode
+    if threads is None:
+        code = subprocess.run(run.command, check=False).returncode
+    else:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        with (run.folder / "output.txt").open("a") as output:
+            code = subprocess.run(run.command, check=False, env=environment, stdout=output, stderr=output).returncode
     after = outcome(run)
     if after.state == "missing":  # refused before Sacred made a record of it
         return Outcome("failed", reason=f"run.py ended with status {code} before the run began; see its message above")

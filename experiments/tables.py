@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -88,7 +90,7 @@ def make_table(options: argparse.Namespace) -> None:
         print(listing(runs))
         return
     if not options.report:
-        train_missing(runs, options.retry_failed)
+        train_missing(runs, options.retry_failed, options.jobs)
     lines = [Line(row, {run.seed: outcome(run) for run in of_row}) for row, of_row in runs.items()]
     text = markdown(table, lines, options.data, command_of(options))
     name = " ".join([options.table, options.data, *(f"{key}={value}" for key, value in extra.items())])
@@ -99,18 +101,36 @@ def make_table(options: argparse.Namespace) -> None:
     print(f"{text}\nwritten to {options.page} and {csv}")
 
 
-def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool) -> None:
-    """Bring every run to its end, one seed of all rows after the other, so that a table fills evenly."""
-    ordered = sorted((run for of_row in runs.values() for run in of_row), key=lambda run: run.seed)
-    for number, run in enumerate(ordered, start=1):
+def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jobs: int = 1) -> None:
+    """Bring every run to its end, one seed of all rows after the other, so that a table fills evenly.
+
+    Args:
+        runs: of each row.
+        retry_failed: also those that have failed.
+        jobs: so many side by side, each with its share of the cores.
+    """
+    ordered = sorted({run for of_row in runs.values() for run in of_row}, key=lambda run: (run.seed, run.arguments))
+    threads = None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
+
+    def bring_to_its_end(number: int, run: TableRun) -> None:
         state = outcome(run).state
         if state == "done" or (state == "failed" and not retry_failed):
-            continue
+            return
         if state == "running":
             raise GraphposeError(f"{run.folder} is being trained by another process; wait for it, or stop it first")
         print(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}", flush=True)
-        after = execute(run)
+        after = execute(run, threads)
         print(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip(), flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(bring_to_its_end, number, run) for number, run in enumerate(ordered, start=1)]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
 
 
 def listing(runs: Mapping[Row, Sequence[TableRun]]) -> str:
@@ -166,6 +186,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
         trained.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
         trained.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all rows alike")
+        trained.add_argument("--jobs", type=int, default=1, help="runs side by side on the CPU's cores (default: 1)")
         trained.add_argument("--list", action="store_true", help="show state, estimate and command of every run")
         trained.add_argument("--report", action="store_true", help="write the table from what there is; train nothing")
         trained.add_argument("--retry-failed", action="store_true", help="run again what has failed")
@@ -179,8 +200,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Make one table; returns the exit status."""
     options = build_parser().parse_args(arguments)
     try:
-        if options.table != "parameters" and options.seeds < 1:
-            raise GraphposeError(f"--seeds {options.seeds} must be at least 1")
+        for name in ("seeds", "jobs") if options.table != "parameters" else ():
+            if getattr(options, name) < 1:
+                raise GraphposeError(f"--{name} {getattr(options, name)} must be at least 1")
         options.run(options)
     except GraphposeError as error:
         print(f"tables.py: {error}", file=sys.stderr)

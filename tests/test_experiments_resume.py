@@ -194,6 +194,13 @@ def test_only_the_first_rank_is_recorded_and_a_folder_of_runs_is_where_resume_lo
     assert without == ["run.py", "--unobserved", "--loglevel=WARNING"]
 
 
+def test_without_arguments_the_demo_is_recorded_under_runs(run):
+    assert run.prepare(run.experiment, ["run.py"]) == ["run.py"]
+    (observer,) = run.experiment.observers
+    assert Path(observer.basedir) == Path("runs")
+    run.experiment.observers.clear()
+
+
 def test_the_record_has_versions_sources_and_commit_but_no_progress_bars(run):
     launch(run, "with", *TINY, "epochs=1", "workers=0")
     record, info = read("runs/1/run.json")["experiment"], read("runs/1/info.json")

@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,28 @@ def test_only_what_is_missing_is_trained_and_failures_stay_until_asked(modules, 
     tables.train_missing(rows, retry_failed=True)
     assert started == [fresh, failed]
     assert json.loads((fresh.folder / "request.json").read_text())["with"] == fresh.arguments
+
+
+def test_runs_side_by_side_share_the_cores_and_write_apart(modules, tmp_path, monkeypatch):
+    table_runs, tables = modules[1], modules[3]
+    runs = [runs_of(modules, name, tmp_path)[0] for name in ("baseline", "GCN-A_h", "GCN-A_s")]
+    monkeypatch.setattr(tables.os, "cpu_count", lambda: 6)
+    both_here, threads = threading.Barrier(2), []
+
+    def train(command, check, env, stdout, stderr):
+        if len(threads) < 2:
+            threads.append(env["OMP_NUM_THREADS"])
+            both_here.wait(timeout=10)  # breaks unless two are here at once
+        run = next(run for run in runs if str(run.folder) in command)
+        stdout.write("trained\n")
+        attempt(run, "COMPLETED", metrics={"AP": 0.6})
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(table_runs.subprocess, "run", train)
+    tables.train_missing({"row": runs}, retry_failed=False, jobs=2)
+    assert threads == ["3", "3"]
+    assert all((run.folder / "output.txt").read_text() == "trained\n" for run in runs)
+    assert all(table_runs.outcome(run).state == "done" for run in runs)
 
 
 def test_a_killed_run_stops_the_table_with_one_sentence(modules, tmp_path, monkeypatch):
