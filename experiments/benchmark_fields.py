@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -41,7 +42,7 @@ from graphpose.metrics.coco import coco_results, evaluate_coco
 from graphpose.skeleton import Skeleton
 from graphpose.statistics import shipped_statistics
 
-REPETITIONS = 5
+MEASUREMENTS = 50  # at least so many batches are timed
 SCALING_REPETITIONS = 15
 SPIN_STEPS = 2_000_000
 
@@ -129,7 +130,7 @@ def run_encode(options: argparse.Namespace) -> dict[str, Any]:
         fits = out is not None and len(out.pif) == len(keypoints) and out.pif.shape[-2:] == spec.size(*size)
         return out if fits else None
 
-    for _ in range(REPETITIONS + 1):
+    for _ in range(1 + math.ceil(MEASUREMENTS / len(batches))):
         for batch, (keypoints, scales, size) in zip(batches, inputs, strict=True):
             begin = time.perf_counter()
             out = encode(keypoints, scales, spec, size, out=reusable(out, keypoints, size))
@@ -153,7 +154,7 @@ def run_decode(options: argparse.Namespace) -> dict[str, Any]:
     batches = [range(i, min(i + options.batch, len(scenes))) for i in range(0, len(scenes), options.batch)]
     times: list[float] = []
     poses: list[Poses] = []
-    for repetition in range(REPETITIONS):
+    for repetition in range(math.ceil(MEASUREMENTS / len(batches))):
         for batch in batches:
             pif, paf = _stacked(fields, batch)
             begin = time.perf_counter()
