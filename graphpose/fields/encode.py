@@ -32,7 +32,7 @@ PATCH_RADIUS = 2  # cells; a keypoint's patch, 4 × 4
 LIMB_RADIUS = 1.5  # cells; a limb is three cells wide
 LIMB_MARGIN = 2.0  # cells left out at either end of a limb
 LIMB_MARGIN_SHARE = 0.4  # of the limb's length, at most
-CPU_CHUNK = 4  # images at once on a CPU
+CPU_CELLS = 4 * 81 * 81  # cells of a plane, over the images that are encoded at once on a CPU
 CENTRE_WEIGHT = 0.05  # of the squared distance to a limb's centre, beside the squared distance to the limb itself
 
 
@@ -106,8 +106,8 @@ def encode(
             f"'out' holds targets of shape {tuple(out.pif.shape)} and {tuple(out.paf.shape)}; "
             f"contiguous float32 of {shapes[0]} and {shapes[1]} is needed"
         )
-    # On a CPU a few images at a time keep the intermediate tensors in its cache.
-    chunk = CPU_CHUNK if keypoints.device.type == "cpu" else max(B, 1)
+    # On a CPU a few images at a time keep the intermediate tensors in its cache; small ones go together.
+    chunk = max(1, CPU_CELLS // (h * w)) if keypoints.device.type == "cpu" else max(B, 1)
     for begin in range(0, B, chunk):
         images = slice(begin, begin + chunk)
         cells = None if ignore is None else ignore[images, :: spec.stride, :: spec.stride]
