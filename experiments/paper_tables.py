@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 COCO_METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-MPII_METRICS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean")
+MPII_METRICS = ("AP_head", "AP_shoulder", "AP_elbow", "AP_wrist", "AP_hip", "AP_knee", "AP_ankle", "mAP")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -157,18 +157,20 @@ TABLE_7 = Table(
 )
 
 TABLE_8 = Table(
-    "Table 8: MPII, PCKh",
+    "Table 8: MPII",
     (
         Row("baseline", NONE, {}, "mpii"),
         Row(
             "DGCN-50",
             DYNAMIC,
-            dict(zip(MPII_METRICS, (95.6, 92.5, 83.1, 76.5, 81.5, 73.1, 65.1, 81.2), strict=True)),
+            dict(zip(MPII_METRICS, (0.956, 0.925, 0.831, 0.765, 0.815, 0.731, 0.651, 0.812), strict=True)),
             "mpii",
             "baseline",
         ),
     ),
-    ("Mean", "Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle"),
+    ("mAP", *MPII_METRICS[:-1]),
+    "The paper prints percentages and calls them PCKh; the rows it compares itself with are mAP of the multi-person "
+    "protocol on the test set, whose labels are not public. Ours are that protocol on the validation set.",
 )
 
 ABLATIONS = Table(

@@ -20,6 +20,8 @@ from paper_tables import Row, Table
 from scipy import stats
 from table_runs import Outcome
 
+DIGITS = 3  # of a metric in [0, 1]
+
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
@@ -40,11 +42,11 @@ class Interval:
         half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
         return cls(mean, mean - half, mean + half)
 
-    def text(self, digits: int, sign: bool = False) -> str:
+    def text(self, sign: bool = False) -> str:
         """0.512 [0.498, 0.526], or without brackets where there is no interval."""
         if math.isnan(self.mean):
             return "–"
-        form = f"{{:{'+' if sign else ''}.{digits}f}}"
+        form = f"{{:{'+' if sign else ''}.{DIGITS}f}}"
         text = form.format(self.mean)
         return text if math.isnan(self.low) else f"{text} [{form.format(self.low)}, {form.format(self.high)}]"
 
@@ -99,12 +101,11 @@ def markdown(table: Table, lines: Sequence[Line], data: str, command: str) -> st
     head = ["row", *metrics, f"Δ {metrics[0]} (paired)", f"paper {metrics[0]}", "state"]
     out = [f"### {table.title} — data: {data}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for line in lines:
-        digits = _digits(metrics[0])
         gap = difference(line, lines, metrics[0])
         cells = [line.row.name]
-        cells += [Interval.of(list(line.values(metric).values())).text(_digits(metric)) for metric in metrics]
-        cells += ["" if gap is None else gap.text(digits, sign=True)]
-        cells += [f"{line.row.paper[metrics[0]]:.{digits}f}" if metrics[0] in line.row.paper else "", line.state()]
+        cells += [Interval.of(list(line.values(metric).values())).text() for metric in metrics]
+        cells += ["" if gap is None else gap.text(sign=True)]
+        cells += [f"{line.row.paper[metrics[0]]:.{DIGITS}f}" if metrics[0] in line.row.paper else "", line.state()]
         out.append("| " + " | ".join(cells) + " |")
     every = [one for line in lines for one in line.outcomes.values()]
     done = [one for one in every if one.state == "done"]
@@ -169,8 +170,3 @@ def replace_section(page: Path, name: str, text: str) -> None:
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(pattern.sub(lambda _: section, old) if pattern.search(old) else f"{old.rstrip()}\n\n{section}\n")
-
-
-def _digits(metric: str) -> int:
-    """AP has three decimals, percentages of PCKh one."""
-    return 3 if metric.startswith(("AP", "AR")) else 1

@@ -183,8 +183,8 @@ def test_intervals_are_students_over_seeds(modules):
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     found = Interval.of(values)
     assert (found.mean, found.low, found.high) == pytest.approx((np.mean(values), low, high))
-    assert Interval.of([0.5]).text(3) == "0.500"
-    assert Interval.of([]).text(3) == "–"
+    assert Interval.of([0.5]).text() == "0.500"
+    assert Interval.of([]).text() == "–"
     assert math.isnan(Interval.of([0.5]).low)
 
 
