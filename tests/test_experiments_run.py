@@ -50,15 +50,6 @@ def test_a_run_leaves_a_folder_with_everything(tmp_path):
     }  # fmt: skip
 
 
-def test_resuming_takes_up_where_the_checkpoint_was(tmp_path):
-    tiny = [argument for argument in TINY if not argument.startswith("epochs")]
-    assert run(tmp_path, "with", *tiny, "epochs=1", "seed=1").returncode == 0
-    again = run(tmp_path, "with", *tiny, "epochs=2", "seed=1", "resume=runs/1/checkpoint.pt")
-    assert again.returncode == 0, again.stderr
-    assert "epoch 2/2" in again.stdout
-    assert "epoch 1/2" not in again.stdout
-
-
 @pytest.fixture
 def configurations(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPT.parent))

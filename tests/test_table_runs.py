@@ -250,8 +250,8 @@ def test_a_tiny_table_runs_end_to_end(modules, tmp_path, capfd):
     ]  # fmt: skip
     page = tmp_path / "results.md"
     command = [
-        "table7", "--data", "demo", "--seeds", "1", "--runs", str(tmp_path / "runs"), "--page", str(page),
-        "--set", *tiny,
+        "table7", "--data", "demo", "--seeds", "1", "--jobs", "2", "--runs", str(tmp_path / "runs"),
+        "--page", str(page), "--set", *tiny,
     ]  # fmt: skip
     assert tables.main(command) == 0
     text = page.read_text()
