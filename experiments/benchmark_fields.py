@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -117,10 +118,18 @@ def _first_decoding(cache: str) -> dict[str, Any]:
 
 
 def run_encode(options: argparse.Namespace) -> dict[str, Any]:
-    """Times encoding; see the module's docstring."""
+    """Times encoding; see the module's docstring.
+
+    With ``--batch`` above 1 also the same images one at a time ("ms_one_at_a_time"), both in new memory that is kept
+    until all are done, as a training batch needs them: one image over and over in the same memory would stay in the
+    processor's cache.
+    """
     torch.set_num_threads(options.threads)
     skeleton, scenes, _ = load_scenes(options.scenes, options.long_edge, options.min_keypoints)
     spec = FieldSpec(skeleton, options.stride)
+    if options.batch > 1:
+        together = list(itertools.islice(itertools.cycle(scenes), options.batch))
+        return {**_describe(options, scenes), **_batch_against_single(together, spec)}
     batches = [scenes[i : i + options.batch] for i in range(0, len(scenes), options.batch)]
     inputs = [_padded(batch) for batch in batches]
     times = []
@@ -137,6 +146,23 @@ def run_encode(options: argparse.Namespace) -> dict[str, Any]:
             times.append((time.perf_counter() - begin) / len(batch))
     times = times[len(batches) :]  # the first round warms up
     return {**_describe(options, scenes), "ms_per_image": _milliseconds(times)}
+
+
+def _batch_against_single(scenes: list[Scene], spec: FieldSpec) -> dict[str, float]:
+    """Medians in ms per image of encoding all scenes at once and one after the other, in alternating rounds."""
+    keypoints, scales, size = _padded(scenes)
+    singles = [_padded([scene]) for scene in scenes]
+    at_once, one_by_one = [], []
+    for _ in range(1 + math.ceil(MEASUREMENTS / 5)):
+        begin = time.perf_counter()
+        kept = [encode(keypoints, scales, spec, size)]
+        at_once.append((time.perf_counter() - begin) / len(scenes))
+        del kept
+        begin = time.perf_counter()
+        kept = [encode(one_keypoints, one_scales, spec, one_size) for one_keypoints, one_scales, one_size in singles]
+        one_by_one.append((time.perf_counter() - begin) / len(scenes))
+        del kept
+    return {"ms_per_image": _milliseconds(at_once[1:]), "ms_one_at_a_time": _milliseconds(one_by_one[1:])}
 
 
 def run_decode(options: argparse.Namespace) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def test_encode_reports_persons_and_time(scenes):
     result = run("encode", "--scenes", scenes, "--batch", 2)
     assert result["persons"] == 4
     assert result["ms_per_image"] > 0
+    assert result["ms_one_at_a_time"] > 0
+    assert "ms_one_at_a_time" not in run("encode", "--scenes", scenes)
 
 
 def test_limbs_alone_reach_their_bound_and_joining_passes_it(scenes):
