@@ -186,20 +186,10 @@ def analyse_errors(
     annotations: dict[int, list[Mapping[str, Any]]] = {image["id"]: [] for image in ground_truth["images"]}
     for annotation in ground_truth["annotations"]:
         annotations[annotation["image_id"]].append(annotation)
-    result_of: dict[int, int] = {}
-    false_positives: list[int] = []
-    for image in evaluation.evalImgs if evaluation is not None else ():
-        if image is None or list(image["aRng"]) != list(evaluation.params.areaRng[0]):  # all sizes
-            continue
-        for r, person, ignored in zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True):
-            if not ignored and person > 0:
-                result_of[int(person)] = r - 1  # loadRes numbers the results from 1
-            elif not ignored:
-                false_positives.append(r - 1)
+    result_of, false_positives = _matches(evaluation)
     rows: dict[int, list[int]] = {image_id: [] for image_id in annotations}
     for r, result in enumerate(kept):
         rows[result["image_id"]].append(r)
-    false_positives.sort()
     best_oks = np.zeros(len(kept))
     persons: list[PersonErrors] = []
     for image_id, of_image in annotations.items():
@@ -214,8 +204,8 @@ def analyse_errors(
         best_oks[rows[image_id]] = oks.max(axis=1, initial=0)
         overlaps = _overlaps(np.array([a["bbox"] for a in found], np.float64))
         for p, annotation in enumerate(found):
-            r = result_of.get(annotation["id"])
-            n = None if r is None else rows[image_id].index(r)
+            match = result_of.get(annotation["id"])
+            n = None if match is None else rows[image_id].index(match)
             own = [i for i in range(len(poses)) if oks[i, p] >= MATCH_OKS and oks[i].argmax() == p]
             surest = max(own, key=lambda i: kept[rows[image_id][i]]["score"], default=None)
             persons.append(
@@ -224,7 +214,7 @@ def analyse_errors(
                     image_id=image_id,
                     area=float(areas[p]),
                     overlaps=int(overlaps[p]),
-                    result=r,
+                    result=match,
                     oks=0.0 if n is None else float(oks[n, p]),
                     kinds=np.full(truth.shape[1], NO_KIND)
                     if n is None
@@ -233,6 +223,21 @@ def analyse_errors(
                 )
             )
     return ErrorAnalysis(skeleton, ground_truth, kept, persons, false_positives, best_oks)
+
+
+def _matches(evaluation: Any) -> tuple[dict[int, int], list[int]]:
+    """Result of each person that COCO's evaluation found (annotation id → index), and the results of nobody, sorted."""
+    result_of: dict[int, int] = {}
+    false_positives: list[int] = []
+    for image in evaluation.evalImgs if evaluation is not None else ():
+        if image is None or list(image["aRng"]) != list(evaluation.params.areaRng[0]):  # all sizes
+            continue
+        for r, person, ignored in zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True):
+            if not ignored and person > 0:
+                result_of[int(person)] = r - 1  # loadRes numbers the results from 1
+            elif not ignored:
+                false_positives.append(r - 1)
+    return result_of, sorted(false_positives)
 
 
 def keypoint_similarity(poses: np.ndarray, truth: np.ndarray, areas: np.ndarray, skeleton: Skeleton) -> np.ndarray:
