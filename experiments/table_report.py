@@ -1,7 +1,7 @@
 """A table's figures: mean and interval over seeds, paired difference against the baseline, as Markdown and CSV.
 
-Intervals are Student's t at 95 % over seeds. A difference is paired: the runs of one seed share their data order and
-their initial weights as far as the networks have the same parts, so the seed's own luck cancels in part.
+Intervals are Student's t at 95 % over seeds. A difference is paired by seed: the runs of one seed share their training
+scenes or data order, so the seed's own luck may cancel in part.
 """
 
 from __future__ import annotations

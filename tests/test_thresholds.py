@@ -7,7 +7,7 @@ import json
 import cv2
 import pytest
 import torch
-from torch import nn
+from oracle import Oracle
 
 from graphpose.checkpoint import save_checkpoint
 from graphpose.cli import main
@@ -16,7 +16,6 @@ from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
 from graphpose.evaluate import build_decoder, evaluate
-from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.spec import FieldSpec
 from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
 from graphpose.skeleton import COCO
@@ -25,32 +24,11 @@ from graphpose.thresholds import choose_thresholds, collect_fields, read_setting
 GRID = {"keypoint_threshold limb_threshold": (0.1, 0.2), "peak_threshold": (0.05, 0.1)}
 
 
-class Faint(nn.Module):
-    """A network that knows the persons of every batch and is unsure of them: no confidence above 0.25."""
-
-    def __init__(self, spec: FieldSpec) -> None:
-        super().__init__()
-        self.spec = spec
-        self.parameter = nn.Parameter(torch.zeros(1))
-        self.batch = None
-
-    def watch(self, loader):
-        for self.batch in loader:
-            yield self.batch
-
-    def forward(self, images):
-        targets = encode(self.batch.keypoints, self.batch.scales, self.spec, images.shape[-2:], self.batch.ignore)
-        pif, paf = perfect_fields(targets)
-        for field in (pif, paf):
-            field[:, :, 0] = torch.logit(0.25 * field[:, :, 0], eps=1e-4)
-        return {"pif": pif, "paf": paf, "intermediate": []}
-
-
 @pytest.fixture(scope="module")
 def faint():
     """The dataset, the network, a function that makes its loader."""
     dataset = DemoDataset(6, seed=2, size=160)
-    network = Faint(FieldSpec(COCO, 4))
+    network = Oracle(FieldSpec(COCO, 4), certainty=0.25)  # unsure of every person
     return dataset, network, lambda: network.watch(make_loader(dataset, EvalTransform(None), 4, shuffle=False))
 
 
