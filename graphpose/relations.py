@@ -60,10 +60,11 @@ def append_weights(path: Path, network: PoseNetwork, epoch: int) -> None:
         return
     known = read_weights(path) if path.exists() else {}
     kept = {at: layers for at, layers in known.items() if at < epoch} | {epoch: weights}
-    arrays = {f"{at}/{name}": matrix for at, layers in kept.items() for name, matrix in layers.items()}
+    # one array per layer: an epoch more must not cost more the more there are
+    arrays = {name: np.stack([layers[name] for layers in kept.values()]) for name in weights}  # (epochs, K, K)
     written = path.with_name(path.name + ".tmp")
     with written.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, allow_pickle=False, epochs=np.array(list(kept)), **arrays)
     written.replace(path)
 
 
@@ -73,15 +74,13 @@ def read_weights(path: Path) -> dict[int, dict[str, np.ndarray]]:
     Raises:
         GraphposeError: there is no such file or it is another one.
     """
-    found: dict[int, dict[str, np.ndarray]] = {}
     try:
         with np.load(path, allow_pickle=False) as content:
-            for key in content.files:
-                epoch, name = key.split("/", 1)
-                found.setdefault(int(epoch), {})[name] = content[key]
-    except (OSError, ValueError) as error:
+            arrays = {name: content[name] for name in content.files}
+        epochs = arrays.pop("epochs")
+    except (OSError, ValueError, KeyError) as error:
         raise GraphposeError(f"'{path}' holds no W_d over training ({error}); a run writes relations.npz") from None
-    return dict(sorted(found.items()))
+    return {int(at): {name: array[i] for name, array in arrays.items()} for i, at in enumerate(epochs)}
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
