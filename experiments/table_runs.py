@@ -12,9 +12,12 @@ import datetime
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +103,7 @@ class Outcome:
         reason: last line of the error of a failed run.
         commit: of the sources, where it was recorded.
         machine: where it ran.
+        heartbeat: of the last attempt, as Sacred wrote it.
     """
 
     state: State
@@ -108,6 +112,36 @@ class Outcome:
     reason: str = ""
     commit: str = ""
     machine: str = ""
+    heartbeat: str = ""
+
+
+class Trainings:
+    """The training processes of a table, so that who stops the table stops them, too."""
+
+    def __init__(self) -> None:
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, command: Sequence[str], **options: Any) -> int:
+        """Start a process and wait for its end; returns its exit status, -SIGTERM where all have been stopped."""
+        with self._lock:
+            if self._stopped:
+                return -signal.SIGTERM
+            process = subprocess.Popen(command, **options)
+            self._processes.add(process)
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+
+    def stop(self) -> None:
+        """Let every process write its checkpoint and end; none starts after this."""
+        with self._lock:
+            self._stopped = True
+            for process in self._processes:
+                process.terminate()
 
 
 def expand(row: Row, data: str, seeds: int, extra: Mapping[str, Any], root: Path) -> list[TableRun]:
@@ -159,6 +193,7 @@ def outcome(run: TableRun) -> Outcome:
         "seconds": seconds,
         "machine": _machine(last.get("host", {})),
         "commit": _commit(path),
+        "heartbeat": str(last.get("heartbeat") or ""),
     }
     status = last.get("status")
     if status == "COMPLETED" and (path / "evaluation.json").is_file():
@@ -171,11 +206,32 @@ def outcome(run: TableRun) -> Outcome:
     return Outcome("failed", reason=str(trace[-1]).strip().splitlines()[-1], **facts)
 
 
-def execute(run: TableRun, threads: int | None = None) -> Outcome:
+def threads_of(jobs: int) -> int:
+    """Threads of each of so many runs side by side."""
+    return max(1, (os.cpu_count() or 1) // jobs)
+
+
+def refuse_running(run: TableRun) -> None:
+    """Make sure that nobody trains this run, waiting until a heart that a killed process left has gone cold.
+
+    Raises:
+        GraphposeError: it beats.
+    """
+    first = outcome(run)
+    if first.state == "running":
+        print(f"{run.folder} was alive moments ago; waiting for its next sign of life, or for none", flush=True)
+    while (now := outcome(run)).state == "running":
+        if now.heartbeat != first.heartbeat:
+            raise GraphposeError(f"{run.folder} is being trained by another process; wait for it, or stop it first")
+        time.sleep(1)
+
+
+def execute(run: TableRun, trainings: Trainings, threads: int | None = None) -> Outcome:
     """Start a run that is missing, or continue one that was interrupted or has failed; wait for its end.
 
     Args:
         run: what to train.
+        trainings: that it becomes one of.
         threads: of the CPU, where several runs go on side by side; what it prints then goes to output.txt in its
             folder. None leaves both as they are.
 
@@ -185,15 +241,15 @@ def execute(run: TableRun, threads: int | None = None) -> Outcome:
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "request.json").write_text(json.dumps({"with": run.arguments}, indent=1))
     if threads is None:
-        code = subprocess.run(run.command, check=False).returncode
+        code = trainings.run(run.command)
     else:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         with (run.folder / "output.txt").open("a") as output:
-            code = subprocess.run(run.command, check=False, env=environment, stdout=output, stderr=output).returncode
+            code = trainings.run(run.command, env=environment, stdout=output, stderr=output)
     after = outcome(run)
-    if after.state == "missing":  # refused before Sacred made a record of it
+    if after.state == "missing" and code >= 0:  # refused before Sacred made a record of it
         return Outcome("failed", reason=f"run.py ended with status {code} before the run began; see its message above")
-    if after.state in ("interrupted", "running"):  # a killed process cannot say so itself
+    if after.state in ("missing", "interrupted", "running"):  # a killed process cannot say so itself
         raise GraphposeError(
             f"the run {' '.join(run.arguments)} was interrupted (status {code}); start the table again to go on with it"
         )

@@ -4,29 +4,36 @@
     python experiments/tables.py table1 --data demo       # train what is missing, write the table
     python experiments/tables.py table1 --data coco --list    # commands, estimates and states, without running
     python experiments/tables.py ablations --data demo --seeds 2 --set epochs=3
+    python experiments/tables.py table1 --data coco_local --rows baseline DGCN-A_d --seeds 2 --minutes 25 --pictures
 
 Runs are Sacred runs of ``experiments/run.py`` under runs/tables; one that two tables need is made once, one that was
-interrupted goes on where its checkpoint is, one that failed is shown as failed until ``--retry-failed``. Tables go
-into docs/results.md (Markdown) and runs/tables (CSV). ``parameters --json`` prints a list of objects.
+interrupted goes on where its checkpoint is, one that failed is shown as failed until ``--retry-failed``. SIGTERM and
+Ctrl-C let the runs write their checkpoints. Tables go into docs/results.md (Markdown) and runs/tables (CSV).
+``parameters --json`` prints a list of objects.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import json
-import os
+import re
 import shlex
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from paper_tables import TABLES, Row
+from paper_tables import TABLES, Row, Table
+from table_budget import epochs_that_fit
+from table_pictures import draw_pictures
 from table_report import Line, comma_separated, markdown, replace_section
-from table_runs import Outcome, TableRun, execute, expand, outcome
+from table_runs import Outcome, TableRun, Trainings, execute, expand, outcome, refuse_running, threads_of
 
 from graphpose.errors import GraphposeError
 from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
@@ -83,54 +90,96 @@ def print_parameters(options: argparse.Namespace) -> None:
 
 
 def make_table(options: argparse.Namespace) -> None:
-    """The commands ``table1`` … ``table8`` and ``ablations``."""
-    table, extra = TABLES[options.table], settings_of(options.set)
+    """The commands ``table1`` … ``table8`` and ``ablations``.
+
+    Raises:
+        GraphposeError: a run did not come to its end; the table is written all the same.
+    """
+    table, extra = chosen_rows(TABLES[options.table], options.rows), settings_of(options.set)
+    if options.minutes:
+        probes = [run for row in table.rows for run in expand(row, options.data, options.seeds, extra, options.runs)]
+        extra |= epochs_that_fit(probes, options.minutes, options.jobs, may_run=not (options.list or options.report))
     runs = {row: expand(row, options.data, options.seeds, extra, options.runs) for row in table.rows}
     if options.list:
         print(listing(runs))
         return
-    if not options.report:
-        train_missing(runs, options.retry_failed, options.jobs)
+    unfinished = [] if options.report else train_missing(runs, options.retry_failed, options.jobs)
     lines = [Line(row, {run.seed: outcome(run) for run in of_row}) for row, of_row in runs.items()]
-    text = markdown(table, lines, options.data, command_of(options))
-    name = " ".join([options.table, options.data, *(f"{key}={value}" for key, value in extra.items())])
+    name = " ".join([options.table, options.data, *options.rows, *(f"{key}={value}" for key, value in extra.items())])
+    text = markdown(table, lines, options.data, command_of(options, extra))
+    file_name = re.sub(r"[^\w.=-]+", "_", name)
+    if options.pictures:
+        text += draw_pictures(runs, options.page.parent, Path(options.page.stem) / file_name)
     replace_section(options.page, name, text)
     options.runs.mkdir(parents=True, exist_ok=True)
-    csv = options.runs / f"{name.replace(' ', '_').replace('/', '-')}.csv"
+    csv = options.runs / f"{file_name}.csv"
     csv.write_text(comma_separated(table, lines))
     print(f"{text}\nwritten to {options.page} and {csv}")
+    if unfinished:
+        raise GraphposeError("; ".join(unfinished))
 
 
-def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jobs: int = 1) -> None:
+def chosen_rows(table: Table, names: Sequence[str]) -> Table:
+    """A table of the named rows alone; of all rows without a name."""
+    known = [row.name for row in table.rows]
+    for name in names:
+        if name not in known:
+            raise GraphposeError(f"--rows {name}: the table has no such row; choose among {', '.join(known)}")
+    return dataclasses.replace(table, rows=tuple(row for row in table.rows if not names or row.name in names))
+
+
+def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jobs: int = 1) -> list[str]:
     """Bring every run to its end, one seed of all rows after the other, so that a table fills evenly.
+
+    A KeyboardInterrupt ends the runs, too, after they have written their checkpoints.
 
     Args:
         runs: of each row.
         retry_failed: also those that have failed.
         jobs: so many side by side, each with its share of the cores.
+
+    Returns:
+        A sentence for each run that was killed, or that somebody else is training; the others are at their end.
     """
     ordered = sorted({run for of_row in runs.values() for run in of_row}, key=lambda run: (run.seed, run.arguments))
-    threads = None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
+    threads = None if jobs == 1 else threads_of(jobs)
+    trainings = Trainings()
 
-    def bring_to_its_end(number: int, run: TableRun) -> None:
-        state = outcome(run).state
-        if state == "done" or (state == "failed" and not retry_failed):
-            return
-        if state == "running":
-            raise GraphposeError(f"{run.folder} is being trained by another process; wait for it, or stop it first")
-        print(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}", flush=True)
-        after = execute(run, threads)
+    def bring_to_its_end(number: int, run: TableRun) -> str:
+        try:
+            refuse_running(run)
+            state = outcome(run).state
+            if state == "done" or (state == "failed" and not retry_failed):
+                return ""
+            print(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}", flush=True)
+            after = execute(run, trainings, threads)
+        except GraphposeError as error:
+            return str(error)
         print(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip(), flush=True)
+        return ""
 
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(bring_to_its_end, number, run) for number, run in enumerate(ordered, start=1)]
         try:
-            for future in futures:
-                future.result()
+            return [sentence for future in futures if (sentence := future.result())]
         except BaseException:
-            for future in futures:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
+            trainings.stop()
             raise
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, which a scheduler sends, do what Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def listing(runs: Mapping[Row, Sequence[TableRun]]) -> str:
@@ -160,10 +209,12 @@ def settings_of(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def command_of(options: argparse.Namespace) -> str:
-    """The command line that makes the table again."""
+def command_of(options: argparse.Namespace, extra: Mapping[str, str]) -> str:
+    """The command line that makes the table again, with the epochs that were found to fit."""
     words = ["python", "experiments/tables.py", options.table, "--data", options.data, "--seeds", str(options.seeds)]
-    return shlex.join(words + (["--set", *options.set] if options.set else []))
+    words += ["--rows", *options.rows] if options.rows else []
+    words += ["--pictures"] if options.pictures else []
+    return shlex.join(words + (["--set", *(f"{key}={value}" for key, value in extra.items())] if extra else []))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -185,8 +236,18 @@ def build_parser() -> argparse.ArgumentParser:
             '"paper" (default) takes each row\'s own',
         )
         trained.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
+        trained.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="these rows only (default: all)")
         trained.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all rows alike")
         trained.add_argument("--jobs", type=int, default=1, help="runs side by side on the CPU's cores (default: 1)")
+        trained.add_argument(
+            "--minutes",
+            type=float,
+            default=0.0,
+            help="train all runs alike for as many epochs as fit into so many minutes; measured on a few epochs first",
+        )
+        trained.add_argument(
+            "--pictures", action="store_true", help="curves and contact sheets, into a folder beside the page"
+        )
         trained.add_argument("--list", action="store_true", help="show state, estimate and command of every run")
         trained.add_argument("--report", action="store_true", help="write the table from what there is; train nothing")
         trained.add_argument("--retry-failed", action="store_true", help="run again what has failed")
@@ -203,7 +264,8 @@ def main(arguments: list[str] | None = None) -> int:
         for name in ("seeds", "jobs") if options.table != "parameters" else ():
             if getattr(options, name) < 1:
                 raise GraphposeError(f"--{name} {getattr(options, name)} must be at least 1")
-        options.run(options)
+        with sigterm_as_interrupt():
+            options.run(options)
     except GraphposeError as error:
         print(f"tables.py: {error}", file=sys.stderr)
         return 2
