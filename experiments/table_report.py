@@ -1,7 +1,7 @@
 """A table's figures: mean and interval over seeds, paired difference against the baseline, as Markdown and CSV.
 
 Intervals are Student's t at 95 % over seeds. A difference is paired by seed: the runs of one seed share their training
-scenes or data order, so the seed's own luck may cancel in part.
+scenes or data order, so the seed's own luck may cancel in part. A complete table also pools the noise of all its rows.
 """
 
 from __future__ import annotations
@@ -88,6 +88,39 @@ def difference(line: Line, lines: Sequence[Line], metric: str) -> Interval | Non
     return Interval.of([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
 
 
+@dataclasses.dataclass(frozen=True)
+class PooledError:
+    """What the rows of a complete table say together about the noise of a run.
+
+    Attributes:
+        deviation: standard deviation of a run once its row's and its seed's mean are taken off.
+        degrees: of freedom, (rows − 1)(seeds − 1).
+        half_width: of the 95 % t interval of a difference between two rows' means.
+    """
+
+    deviation: float
+    degrees: int
+    half_width: float
+
+
+def pooled_error(lines: Sequence[Line], metric: str) -> PooledError | None:
+    """Residual error of the randomised block design with seeds as blocks; it takes all rows to be equally noisy.
+
+    Three seeds alone tell little of their own spread; five rows of them tell four times as much. None where a row lacks
+    a seed that another has, or there are not two of each.
+    """
+    values = [line.values(metric) for line in lines]
+    seeds = sorted(values[0]) if values else []
+    if len(lines) < 2 or len(seeds) < 2 or any(sorted(one) != seeds for one in values):
+        return None
+    y = np.array([[one[seed] for seed in seeds] for one in values])  # (rows, seeds)
+    residual = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
+    degrees = (y.shape[0] - 1) * (y.shape[1] - 1)
+    deviation = math.sqrt(float((residual**2).sum()) / degrees)
+    half_width = float(stats.t.ppf(0.975, degrees)) * deviation * math.sqrt(2 / y.shape[1])
+    return PooledError(deviation, degrees, half_width)
+
+
 def metrics_of(table: Table, lines: Sequence[Line]) -> tuple[str, ...]:
     """The table's metrics that were measured; AP where the data have another metric than the paper's."""
     measured = {metric for line in lines for one in line.outcomes.values() for metric in one.metrics}
@@ -119,6 +152,12 @@ def markdown(table: Table, lines: Sequence[Line], data: str, command: str) -> st
         + (f"; commit {', '.join(commits)}" if commits else "")
         + "."
     )
+    if pooled := pooled_error(lines, metrics[0]):
+        out.append(
+            f"All rows together (seeds as blocks, {pooled.degrees} degrees of freedom): a run deviates from its row and "
+            f"seed by {pooled.deviation:.4f}, so the 95 % interval of a difference between two rows' means is the "
+            f"difference ± {pooled.half_width:.3f}."
+        )
     if data not in ("paper", "coco", "crowdpose", "mpii"):
         out.append(
             "The paper's figures are on its own data and with its own networks; they stand here for orientation."

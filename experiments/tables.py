@@ -87,6 +87,11 @@ def print_parameters(options: argparse.Namespace) -> None:
     """The command ``parameters``."""
     rows = parameters()
     print(json.dumps(rows) if options.json else show_parameters(rows))
+    if options.page:
+        cells = [f"| {row['name']} | {row['heads']} | {row['ours_mib']:.1f} | {row['paper_mib']} |" for row in rows]
+        head = ["### Table 4: parameters", "", "| network | DGCN heads | MiB, float32 | paper |", "|---|---|---|---|"]
+        command = shlex.join(["python", "experiments/tables.py", "parameters", "--page", str(options.page)])
+        replace_section(options.page, "parameters", "\n".join([*head, *cells, "", f"`{command}`"]))
 
 
 def make_table(options: argparse.Namespace) -> None:
@@ -226,6 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
     text = "Table 4: parameters in float32 MiB beside the paper's"
     counted = subparsers.add_parser("parameters", help=text, description=text)
     counted.add_argument("--json", action="store_true", help="print a list of objects")
+    counted.add_argument("--page", type=Path, help="page to write the table into, too")
     counted.set_defaults(run=print_parameters)
     for name, table in TABLES.items():
         trained = subparsers.add_parser(name, help=table.title, description=table.title)

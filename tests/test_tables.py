@@ -1,21 +1,24 @@
-"""experiments/tables.py: Table 4."""
+"""experiments/tables.py as a command: Table 4, and a table from its runs to the page."""
 
-import importlib
 import json
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from table_setup import EXPERIMENTS, import_experiments
 
 
 @pytest.fixture
-def tables(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "experiments"))
-    return importlib.import_module("tables")
+def modules(monkeypatch):
+    return import_experiments(monkeypatch)
 
 
-def test_parameters_are_those_of_table_4(tables, capsys):
+def test_parameters_are_those_of_table_4(modules, capsys):
     """In MiB of float32; the tolerance is 1 for baselines, 2 for one head, 4 for a pyramid."""
-    assert tables.main(["parameters", "--json"]) == 0
+    assert modules.tables.main(["parameters", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["name"], row["heads"], row["paper_mib"]) for row in rows] == [
         ("baseline-50", 0, 96),
@@ -31,13 +34,119 @@ def test_parameters_are_those_of_table_4(tables, capsys):
         assert abs(row["ours_mib"] - row["paper_mib"]) <= (1, 2, 4, 4)[row["heads"]], row
 
 
+def test_parameters_are_put_on_the_page(modules, tmp_path, capsys):
+    page = tmp_path / "results.md"
+    assert modules.tables.main(["parameters", "--page", str(page)]) == 0
+    assert "| DGCN-50 | 3 | 125.1 | 127 |" in page.read_text()
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["parameters", "--help"]])
-def test_help(tables, arguments, capsys):
+def test_help(modules, arguments, capsys):
     with pytest.raises(SystemExit, match="0"):
-        tables.main(arguments)
+        modules.tables.main(arguments)
     assert "parameters" in capsys.readouterr().out
 
 
-def test_the_text_has_a_line_for_every_row(tables):
-    text = tables.show_parameters([{"name": "DGCN-50", "heads": 1, "paper_mib": 102, "ours_mib": 101.3}])
+def test_the_text_has_a_line_for_every_row(modules):
+    text = modules.tables.show_parameters([{"name": "DGCN-50", "heads": 1, "paper_mib": 102, "ours_mib": 101.3}])
     assert text.splitlines()[1].split() == ["DGCN-50", "1", "102", "101.3"]
+
+
+def test_list_and_report_train_nothing(modules, tmp_path, capsys):
+    tables = modules.tables
+    page = tmp_path / "p.md"
+    common = ["table1", "--data", "demo", "--seeds", "1", "--runs", str(tmp_path / "runs"), "--page", str(page)]
+    assert tables.main([*common, "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.count("missing") == 5
+    assert "with demo adjacency=hand_crafted seed=1" in listed
+    assert tables.main([*common, "--report"]) == 0
+    assert "1 missing" in page.read_text()
+    assert "| 0.000" not in page.read_text()
+    assert tables.main([*common, "--set", "epochs"]) == 2
+    assert "--set epochs must have the form key=value" in capsys.readouterr().err
+
+
+def test_rows_are_chosen_by_name(modules, tmp_path, capsys):
+    tables = modules.tables
+    common = ["table1", "--data", "demo", "--seeds", "2", "--runs", str(tmp_path), "--list"]
+    assert tables.main([*common, "--rows", "DGCN-A_d", "baseline"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.count("missing") == 4
+    assert listed.index("baseline") < listed.index("DGCN-A_d")  # in the table's order
+    assert tables.main([*common, "--rows", "DGCN"]) == 2
+    assert "--rows DGCN: the table has no such row; choose among baseline, GCN-A_I" in capsys.readouterr().err
+
+
+TINY = [
+    "demo_train_scenes=4", "demo_val_scenes=2", "workers=0", "image_size=64", "batch_size=2", "contact_sheet_images=1",
+    "backbone=test_resnet", "augment.long_edge=64",
+]  # fmt: skip
+
+
+def test_a_tiny_table_is_killed_goes_on_and_is_not_trained_again(modules, tmp_path, capfd):
+    """Two rows that share nothing, started as on the command line, told to stop, and started again."""
+    tables, root = modules.tables, tmp_path / "runs"
+    page = tmp_path / "docs" / "results.md"
+    command = [
+        "table7", "--data", "demo", "--seeds", "1", "--jobs", "2", "--runs", str(root), "--page", str(page),
+        "--pictures", "--set", "epochs=40", "evaluate_every=20", *TINY,
+    ]  # fmt: skip
+    first = subprocess.Popen([sys.executable, str(EXPERIMENTS / "tables.py"), *command])
+    while len(list(root.glob("*/1/metrics.json"))) < 2:  # both have an epoch behind them
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.terminate()
+    assert first.wait() == 130
+    states = [json.loads(path.read_text())["status"] for path in root.glob("*/1/run.json")]
+    assert states == ["INTERRUPTED"] * 2
+    assert not page.exists()
+    capfd.readouterr()
+    assert tables.main(command) == 0
+    assert capfd.readouterr().out.count("interrupted: demo") == 2
+    text = page.read_text()
+    assert text.count("1 seed |") == 2, text
+    for resumed in root.glob("*/2/info.json"):
+        assert json.loads(resumed.read_text())["resumed_from"]["epoch"] >= 1
+    pictures = re.findall(r"\]\((results/.+?)\)", text)
+    assert len(pictures) == 3
+    assert all((page.parent / picture).stat().st_size > 1000 for picture in pictures)
+    assert tables.main(command) == 0
+    assert "[1/2]" not in capfd.readouterr().out
+
+
+def test_a_table_fills_the_time_it_is_given(modules, tmp_path, monkeypatch, capsys):
+    table_runs, tables = modules.table_runs, modules.tables
+    budget = modules.table_budget
+    started, measured = [], []
+
+    def train(_, command, **options):
+        started.append(command)
+        folder = Path(command[command.index("-F") + 1]) / "1"
+        folder.mkdir()
+        (folder / "run.json").write_text(json.dumps({"status": "COMPLETED"}))
+        (folder / "evaluation.json").write_text(json.dumps({"AP": 0.5}))
+        return 0
+
+    def measure(runs, root):
+        measured.append(runs)
+        return budget.Times(epoch=2.0, evaluation=1.0, once=9.0), 60.0
+
+    monkeypatch.setattr(table_runs.Trainings, "run", train)
+    monkeypatch.setattr(budget, "measure", measure)
+    page = tmp_path / "results.md"
+    command = [
+        "table1", "--data", "demo", "--rows", "baseline", "DGCN-A_d", "--seeds", "3", "--jobs", "2", "--runs",
+        str(tmp_path / "runs"), "--page", str(page), "--minutes",
+    ]  # fmt: skip
+    assert tables.main([*command, "10", "--list"]) == 2
+    assert "not measured yet; start the table first" in capsys.readouterr().err
+    assert tables.main([*command, "2"]) == 2
+    assert "--minutes 2 is too short for 3 rounds of 2 runs" in capsys.readouterr().err
+    assert started == []
+    for _ in range(2):  # measured once, trained once
+        assert tables.main([*command, "10"]) == 0
+        assert (len(measured), len(started)) == (2, 6)
+    # three rounds in 0.92 * 600 - 60 seconds: 164 seconds a run, 14 of them not in epochs
+    assert all("epochs=75" in words and "evaluate_every=15" in words for words in started)
+    assert "epochs=75" in page.read_text()
