@@ -154,8 +154,8 @@ def markdown(table: Table, lines: Sequence[Line], data: str, command: str) -> st
     )
     if pooled := pooled_error(lines, metrics[0]):
         out.append(
-            f"All rows together (seeds as blocks, {pooled.degrees} degrees of freedom): a run deviates from its row and "
-            f"seed by {pooled.deviation:.4f}, so the 95 % interval of a difference between two rows' means is the "
+            f"All rows together (seeds as blocks, {pooled.degrees} degrees of freedom): a run deviates from its row "
+            f"and seed by {pooled.deviation:.4f}, so the 95 % interval of a difference between two rows' means is the "
             f"difference ± {pooled.half_width:.3f}."
         )
     if data not in ("paper", "coco", "crowdpose", "mpii"):
