@@ -4,6 +4,7 @@ python experiments/benchmark.py encode --scenes scenes_n20.json
 python experiments/benchmark.py decode --scenes scenes_n20.json --noise 0.15
 python experiments/benchmark.py network --size 321
 python experiments/benchmark.py load --annotations FILE --images FOLDER
+python experiments/benchmark.py train demo workers=0
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import benchmark_fields
 import benchmark_loader
 import benchmark_network
+import benchmark_train
 
 from graphpose.errors import GraphposeError
 
@@ -28,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     benchmark_fields.add_parsers(subparsers)
     benchmark_network.add_parsers(subparsers)
     benchmark_loader.add_parsers(subparsers)
+    benchmark_train.add_parsers(subparsers)
     options = parser.parse_args(arguments)
     try:
         print(json.dumps(options.run(options)))

@@ -163,6 +163,14 @@ def expand(row: Row, data: str, seeds: int, extra: Mapping[str, Any], root: Path
     return [TableRun(named, different, seed, root) for seed in range(1, seeds + 1)]
 
 
+def typed_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Settings typed as key=value, with the values that Sacred would read."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise GraphposeError(f"the setting {pair} must have the form key=value")
+    return {key: _typed(value) for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
 def _typed(value: Any) -> Any:
     """A value as Sacred reads it from a command line."""
     try:

@@ -33,7 +33,17 @@ from paper_tables import TABLES, Row, Table
 from table_budget import epochs_that_fit
 from table_pictures import draw_pictures
 from table_report import Line, comma_separated, markdown, replace_section
-from table_runs import Outcome, TableRun, Trainings, execute, expand, outcome, refuse_running, threads_of
+from table_runs import (
+    Outcome,
+    TableRun,
+    Trainings,
+    execute,
+    expand,
+    outcome,
+    refuse_running,
+    threads_of,
+    typed_settings,
+)
 
 from graphpose.errors import GraphposeError
 from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
@@ -100,7 +110,7 @@ def make_table(options: argparse.Namespace) -> None:
     Raises:
         GraphposeError: a run did not come to its end; the table is written all the same.
     """
-    table, extra = chosen_rows(TABLES[options.table], options.rows), settings_of(options.set)
+    table, extra = chosen_rows(TABLES[options.table], options.rows), typed_settings(options.set)
     if options.minutes:
         probes = [run for row in table.rows for run in expand(row, options.data, options.seeds, extra, options.runs)]
         extra |= epochs_that_fit(probes, options.minutes, options.jobs, may_run=not (options.list or options.report))
@@ -204,14 +214,6 @@ def _cost(run: TableRun, known: Mapping[TableRun, Outcome]) -> str:
     same = [one.seconds for other, one in known.items() if one.state == "done" and other.settings == run.settings]
     same = same or [one.seconds for one in known.values() if one.state == "done"]
     return f"about {median(same) / 60:.1f} min" if same else "cost unknown: no run of this table is done"
-
-
-def settings_of(pairs: Sequence[str]) -> dict[str, str]:
-    """Settings typed as key=value."""
-    for pair in pairs:
-        if "=" not in pair:
-            raise GraphposeError(f"--set {pair} must have the form key=value")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def command_of(options: argparse.Namespace, extra: Mapping[str, str]) -> str:

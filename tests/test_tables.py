@@ -64,7 +64,7 @@ def test_list_and_report_train_nothing(modules, tmp_path, capsys):
     assert "1 missing" in page.read_text()
     assert "| 0.000" not in page.read_text()
     assert tables.main([*common, "--set", "epochs"]) == 2
-    assert "--set epochs must have the form key=value" in capsys.readouterr().err
+    assert "the setting epochs must have the form key=value" in capsys.readouterr().err
 
 
 def test_rows_are_chosen_by_name(modules, tmp_path, capsys):
