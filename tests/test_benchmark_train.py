@@ -56,7 +56,7 @@ def test_the_loop_changes_neither_its_weights_nor_the_trainers(benchmark):
         (["demo", "epocs=3"], "unknown configuration key 'epocs'; did you mean epochs"),
         (
             ["demo", "los.pif_offset=2"],
-            "'los' of los.pif_offset is no group of settings; there are augment, decoder, loss",
+            "los.pif_offset: there is no group 'los', only augment, decoder, loss",
         ),
         (["demo", "epochs"], "'demo epochs' is no named configuration"),
     ],
