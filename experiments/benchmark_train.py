@@ -78,9 +78,7 @@ def build(words: list[str]) -> tuple[Trainer, Settings]:
     for key, value in typed_settings(changes).items():
         group, _, name = key.rpartition(".")
         if group not in known:
-            raise GraphposeError(
-                f"'{group}' of {key} is no group of settings; there are {', '.join(sorted(known)[1:])}"
-            )
+            raise GraphposeError(f"{key}: there is no group '{group}', only {', '.join(sorted(known)[1:])}")
         (config[group] if group else config)[name] = value
     config["frozen_backbone_epochs"] = 0  # every epoch is alike
     train_set, val_set = build_datasets(config, SEED)
