@@ -3,6 +3,7 @@
     python analysis/runs.py                            # all of runs/, the best first, as Markdown
     python analysis/runs.py 3 4 7 --csv runs.csv       # three of them, also as CSV
     python analysis/runs.py --curves curves.png --figure val.AP train.loss.total
+    python analysis/runs.py --runs runs/tables         # those behind the paper's tables
 
 A run is a folder of Sacred's FileStorageObserver. The table has a column for every setting that differs between the
 runs, and says what became of a run that has no result.
@@ -23,7 +24,7 @@ from typing import Any
 
 from graphpose.errors import GraphposeError
 
-SAY_NOTHING = ("seed", "resume")  # settings that differ between any two runs
+SAY_NOTHING = ("resume",)  # settings that differ between runs whatever they are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class RunRecord:
     """What one run left.
 
     Attributes:
-        name: of its folder, for Sacred a number.
+        name: of its folder, for Sacred a number; of a table's run with the folder above.
         status: COMPLETED, FAILED, INTERRUPTED, RUNNING (also after a SIGKILL), …
         config: settings with dotted names.
         metrics: (epoch, value) pairs of every figure, by its name; the last value of an epoch counts.
@@ -56,6 +57,12 @@ class RunRecord:
         return max((epoch for pairs in self.metrics.values() for epoch, _ in pairs), default=0)
 
 
+def run_name(folder: Path) -> str:
+    """Name of a run's folder; the runs behind tables are numbered in folders of their own."""
+    parent = folder.resolve().parent
+    return f"{parent.name}/{folder.name}" if (parent / "request.json").exists() else folder.name
+
+
 def read_run(folder: Path) -> RunRecord:
     """The record of a run's folder.
 
@@ -70,7 +77,7 @@ def read_run(folder: Path) -> RunRecord:
         moments = [datetime.datetime.fromisoformat(text) for text in (record["start_time"], end)]
         hours = (moments[1] - moments[0]).total_seconds() / 3600
     return RunRecord(
-        name=folder.name,
+        name=run_name(folder),
         status=record.get("status", "?"),
         config=flatten(_read_json(folder / "config.json")),
         metrics={
@@ -100,9 +107,13 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(runs: Sequence[RunRecord]) -> list[str]:
-    """Names of the settings that are not the same in all runs; a setting that a run does not have differs."""
+    """Names of the settings that are not the same in all runs; a setting that a run does not have differs.
+
+    The seed is named only where runs share one: drawn by Sacred it differs in all and says nothing.
+    """
     names = sorted({name for run in runs for name in run.config} - set(SAY_NOTHING))
-    return [name for name in names if len({json.dumps(run.config.get(name)) for run in runs}) > 1]
+    values = {name: len({json.dumps(run.config.get(name)) for run in runs}) for name in names}
+    return [name for name, count in values.items() if 1 < count and (name != "seed" or count < len(runs))]
 
 
 def table(runs: Sequence[RunRecord], figure: str) -> tuple[list[str], list[list[str]]]:
@@ -164,10 +175,10 @@ def find_runs(root: Path, names: Sequence[str]) -> list[Path]:
     """Folders of the named runs, or of all under ``root``; GraphposeError when there is none."""
     if names:
         return [root / name if (root / name).is_dir() else Path(name) for name in names]
-    folders = [path.parent for path in root.glob("*/run.json")]
+    folders = [path.parent for pattern in ("*/run.json", "*/*/run.json") for path in root.glob(pattern)]
     if not folders:
         raise GraphposeError(f"'{root}' holds no run; give another folder with --runs")
-    return sorted(folders, key=lambda path: (not path.name.isdigit(), int(path.name) if path.name.isdigit() else 0))
+    return sorted(folders, key=lambda path: (path.parent, int(path.name) if path.name.isdigit() else math.inf, path.name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

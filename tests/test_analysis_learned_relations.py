@@ -37,5 +37,5 @@ def test_notebook_reads_a_run_and_draws_every_figure(monkeypatch, tmp_path):
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
     printed = "".join(output.get("text", "") for output in outputs if output.output_type == "stream")
-    assert "run 1: test_resnet, adjacency dynamic, 4 graph layers" in printed
+    assert "run runs/1: test_resnet, adjacency dynamic, 4 graph layers" in printed
     assert printed.count(" takes ") == 4 * 8

@@ -41,7 +41,7 @@ def three(tmp_path):
     base = {"seed": 1, "adjacency": "dynamic", "loss": {"pif_offset": 2.0}, "epochs": 3}
     write_run(tmp_path, "1", base, {1: 0.2, 3: 0.5})
     write_run(tmp_path, "2", base | {"seed": 2, "adjacency": "none"}, {1: 0.6, 3: 0.4})
-    write_run(tmp_path, "10", base | {"loss": {"pif_offset": 4.0}}, {}, status="FAILED", stop_time=None, heartbeat=None)
+    write_run(tmp_path, "10", base | {"seed": 3, "loss": {"pif_offset": 4.0}}, {}, status="FAILED", stop_time=None, heartbeat=None)
     (tmp_path / "2" / "checkpoint.pt").touch()
     return tmp_path
 
@@ -61,6 +61,20 @@ def test_only_settings_that_differ_are_named_and_seeds_are_not(runs, three):
     assert runs.differences(records) == ["adjacency", "loss.pif_offset"]
     assert runs.differences(records[:2]) == ["adjacency"]
     assert runs.differences(records[:1]) == []
+
+
+def test_runs_of_tables_are_found_and_told_apart(runs, tmp_path, capsys):
+    for folder, adjacency, seed in (("demo-a", "none", 1), ("demo-b", "none", 2), ("demo-c", "soft", 1)):
+        write_run(tmp_path / folder, "1", {"adjacency": adjacency, "seed": seed}, {1: 0.1 * seed})
+        (tmp_path / folder / "request.json").write_text("{}")
+    write_run(tmp_path / "demo-c", "2", {"adjacency": "soft", "seed": 1}, {1: 0.4})
+    assert [str(path.relative_to(tmp_path)) for path in runs.find_runs(tmp_path, [])] == [
+        "demo-a/1", "demo-b/1", "demo-c/1", "demo-c/2",
+    ]  # fmt: skip
+    assert runs.main(["--runs", str(tmp_path)]) == 0
+    head, _, best, *_ = capsys.readouterr().out.splitlines()
+    assert head.split("|")[-3:-1] == [" adjacency ", " seed "]  # a seed that runs share is a setting like any other
+    assert best.split("|")[1].strip() == "demo-c/2"
 
 
 def test_the_table_has_the_best_run_first_and_is_the_same_as_csv(runs, three, capsys):
