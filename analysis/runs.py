@@ -178,7 +178,9 @@ def find_runs(root: Path, names: Sequence[str]) -> list[Path]:
     folders = [path.parent for pattern in ("*/run.json", "*/*/run.json") for path in root.glob(pattern)]
     if not folders:
         raise GraphposeError(f"'{root}' holds no run; give another folder with --runs")
-    return sorted(folders, key=lambda path: (path.parent, int(path.name) if path.name.isdigit() else math.inf, path.name))
+    return sorted(
+        folders, key=lambda path: (path.parent, int(path.name) if path.name.isdigit() else math.inf, path.name)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

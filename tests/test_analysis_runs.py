@@ -41,7 +41,8 @@ def three(tmp_path):
     base = {"seed": 1, "adjacency": "dynamic", "loss": {"pif_offset": 2.0}, "epochs": 3}
     write_run(tmp_path, "1", base, {1: 0.2, 3: 0.5})
     write_run(tmp_path, "2", base | {"seed": 2, "adjacency": "none"}, {1: 0.6, 3: 0.4})
-    write_run(tmp_path, "10", base | {"seed": 3, "loss": {"pif_offset": 4.0}}, {}, status="FAILED", stop_time=None, heartbeat=None)
+    third = base | {"seed": 3, "loss": {"pif_offset": 4.0}}
+    write_run(tmp_path, "10", third, {}, status="FAILED", stop_time=None, heartbeat=None)
     (tmp_path / "2" / "checkpoint.pt").touch()
     return tmp_path
 
