@@ -1,12 +1,10 @@
 """The notebook on learned relations runs on the folder of a run, and is stored without outputs."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from experiment_setup import import_run, launch
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
@@ -20,14 +18,10 @@ def test_notebook_is_stored_without_outputs():
 
 @pytest.mark.slow
 def test_notebook_reads_a_run_and_draws_every_figure(monkeypatch, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable, str(ROOT / "experiments" / "run.py"), "with", "backbone=test_resnet", "demo_train_scenes=8",
-            "demo_val_scenes=1", "epochs=2", "workers=0", "image_size=64", "batch_size=4", "contact_sheet_images=1",
-        ],
-        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    launch(
+        import_run(monkeypatch, tmp_path), "with", "backbone=test_resnet", "demo_train_scenes=8", "demo_val_scenes=1",
+        "epochs=2", "workers=0", "image_size=64", "batch_size=4", "contact_sheet_images=1",
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(variable, "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from experiment_setup import EXPERIMENTS, import_run, launch
 
 from graphpose.checkpoint import load_checkpoint
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 TINY = [
     "backbone=test_resnet", "demo_train_scenes=12", "demo_val_scenes=3", "image_size=64", "augment.long_edge=64",
     "batch_size=4", "contact_sheet_images=1", "evaluate_every=2", "seed=3",
@@ -37,14 +37,7 @@ run.command_line(["run.py", *sys.argv[1:]])
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    monkeypatch.chdir(tmp_path)
-    return importlib.import_module("run")
-
-
-def launch(run, *arguments: str) -> None:
-    run.experiment.observers.clear()
-    run.command_line(["run.py", *arguments])
+    return import_run(monkeypatch, tmp_path)
 
 
 def read(path: str):
