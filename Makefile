@@ -16,8 +16,9 @@ FORCE_ONLY_CPU ?= $(if $(shell command -v nvcc && command -v nvidia-smi),0,1)
 run: $(VENV)/.installed
 	$(BIN)/python experiments/run.py
 
+# a process per core with one thread: on tensors as small as the tests' several threads mostly wait for each other
 test: $(VENV)/.test-installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint-installed
 	$(BIN)/ruff check .
