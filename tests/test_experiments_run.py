@@ -29,7 +29,9 @@ def run(folder, *arguments, environment=None):
 
 
 def test_a_run_leaves_a_folder_with_everything(tmp_path):
-    done = run(tmp_path, "with", "adjacency=dynamic", *TINY)
+    # with threads, which `make test` leaves out; waiting passively they do not slow down the tests beside this one
+    threads = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+    done = run(tmp_path, "with", "adjacency=dynamic", *TINY, environment=threads)
     assert done.returncode == 0, done.stderr
     assert "AP " in done.stdout.splitlines()[-1]
     folder = tmp_path / "runs" / "1"
