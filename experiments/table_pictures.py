@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 from paper_tables import Row
 from table_runs import TableRun, outcome
 
 from graphpose.visualize import save_image
+
+SHEET_WIDTH = 720  # pixels; the page is kept with the sources
 
 Curve = tuple[list[int], list[float]]  # epochs, values
 
@@ -36,10 +39,16 @@ def draw_pictures(runs: Mapping[Row, Sequence[TableRun]], parent: Path, folder: 
     lines = ["", f"![Loss and AP over training, one line per seed]({(folder / 'curves.png').as_posix()})", ""]
     for row, of_row in done.items():
         sheet = folder / (re.sub(r"[^\w-]+", "_", row.name) + ".jpg")
-        image = cv2.imread(str(of_row[0].attempts[-1] / "contact_sheet.png"))
-        save_image(parent / sheet, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        save_image(parent / sheet, shrunk(cv2.imread(str(of_row[0].attempts[-1] / "contact_sheet.png"))))
         lines += [f"{row.name}, seed {of_row[0].seed}:", "", f"![Poses found by {row.name}]({sheet.as_posix()})", ""]
     return "\n".join(lines)
+
+
+def shrunk(image: np.ndarray) -> np.ndarray:
+    """An image of OpenCV's as RGB, at most :data:`SHEET_WIDTH` wide."""
+    scale = min(1.0, SHEET_WIDTH / image.shape[1])
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def curves_of(run: TableRun) -> dict[str, Curve]:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from paper_tables import Row, Table
+from paper_tables import DEMO_BACKBONES, Row, Table
 from scipy import stats
 from table_runs import Outcome
 
@@ -162,6 +162,10 @@ def markdown(table: Table, lines: Sequence[Line], data: str, command: str) -> st
         out.append(
             "The paper's figures are on its own data and with its own networks; they stand here for orientation."
         )
+    if data == "demo":
+        used = dict.fromkeys(line.row.settings.get("backbone", "resnet50") for line in lines)
+        stands = ", ".join(f"{DEMO_BACKBONES[name]} for {name}" for name in used)
+        out.append(f"Small networks stand in for the paper's: {stands}.")
     return "\n".join([*out, *([table.note] if table.note else []), ""])
 
 
