@@ -93,21 +93,25 @@ def test_a_tiny_table_is_killed_goes_on_and_is_not_trained_again(modules, tmp_pa
         "--pictures", "--set", "epochs=60", "evaluate_every=60", *TINY,
     ]  # fmt: skip
     first = subprocess.Popen([sys.executable, str(EXPERIMENTS / "tables.py"), *command])
-    while sum("epoch 1/" in path.read_text() for path in root.glob("*/output.txt")) < 2:
+    # as soon as one run has an epoch behind it: one that started sooner may be at its end before both have
+    while not any("epoch 1/" in path.read_text() for path in root.glob("*/output.txt")):
         assert first.poll() is None
         time.sleep(0.05)
     first.terminate()
     assert first.wait() == 130
     states = [json.loads(path.read_text())["status"] for path in root.glob("*/1/run.json")]
-    assert states == ["INTERRUPTED"] * 2
+    assert set(states) == {"INTERRUPTED"}
     assert not page.exists()
     capfd.readouterr()
     assert tables.main(command) == 0
-    assert capfd.readouterr().out.count("interrupted: demo") == 2
+    started = capfd.readouterr().out
+    assert started.count("interrupted: demo") == len(states)
+    assert started.count("missing: demo") == 2 - len(states)  # stopped before there was a record of it
     text = page.read_text()
     assert text.count("1 seed |") == 2, text
-    for resumed in root.glob("*/2/info.json"):
-        assert json.loads(resumed.read_text())["resumed_from"]["epoch"] >= 1
+    resumed = [json.loads(path.read_text())["resumed_from"] for path in root.glob("*/2/info.json")]
+    assert len(resumed) == len(states)
+    assert max(place["epoch"] for place in resumed) >= 1
     pictures = re.findall(r"\]\((results/.+?)\)", text)
     assert len(pictures) == 3
     assert all((page.parent / picture).stat().st_size > 1000 for picture in pictures)
