@@ -14,7 +14,8 @@ import time
 from typing import Any
 
 import torch
-from configurations import DEFAULTS, Settings, build_datasets, build_loaders, build_settings, resolve_device
+from build import build_datasets, build_loaders, resolve_device
+from configurations import DEFAULTS, Settings, build_settings
 from table_runs import NAMED, typed_settings
 
 from graphpose.errors import GraphposeError

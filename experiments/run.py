@@ -26,6 +26,7 @@ from typing import Any
 
 import plots
 import torch
+from build import build_datasets, build_loaders, resolve_device
 from configurations import (
     COCO_EIGHT,
     COCO_FULL,
@@ -33,11 +34,8 @@ from configurations import (
     DEFAULTS,
     DEMO,
     Settings,
-    build_datasets,
-    build_loaders,
     build_settings,
     fusion_of,
-    resolve_device,
 )
 from configurations_datasets import CROWDPOSE, MPII
 from epochs import due, keep_relations, print_epoch, record, take_over_relations, train_epoch
@@ -54,6 +52,7 @@ from sacred.run import Run
 from sacred.utils import SacredError
 
 from graphpose.checkpoint import load_checkpoint, require_skeleton
+from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.distributed import Ranks, connection_lost, ranks_of_this_run
@@ -150,6 +149,8 @@ def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ra
         checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder, plain(config), STOP)
         checkpointer.save()  # a folder that cannot be written to is found now, not after hours
         keep_relations(trainer, folder)
+        if isinstance(train_set, CachedDataset) and trainer.epoch < settings.train.epochs:
+            fill(train_set, checkpointer, ranks)
         printed = trainer.epoch - due(trainer)
         while True:
             if due(trainer):
@@ -171,6 +172,15 @@ def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ra
     print(f"{best} {evaluation.metrics[best]:.3f} on {len(val_set)} evaluation images after "
           f"{(time.perf_counter() - started) / 60:.1f} minutes; look at {folder / 'contact_sheet.png'}")  # fmt: skip
     return evaluation.metrics[best]
+
+
+def fill(cache: CachedDataset, checkpointer: Checkpointer, ranks: Ranks) -> None:
+    """Make all training samples before the epochs, in as many processes as this one has threads; stops as those do."""
+    started = time.perf_counter()
+    with worker_failures_named():
+        for _ in checkpointer.guard(cache.filling(torch.get_num_threads(), progress=ranks.is_first)):
+            pass
+    print(f"{len(cache)} samples made in {time.perf_counter() - started:.1f} s", flush=True)
 
 
 def build_trainer(settings: Settings, loader: PoseLoader, run: Run, seed: int, ranks: Ranks) -> Trainer:

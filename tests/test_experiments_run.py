@@ -78,12 +78,13 @@ def test_a_wrong_configuration_is_refused_naming_the_key(configurations, changes
 
 
 def test_data_and_devices_that_are_not_there_are_named(configurations):
+    build = importlib.import_module("build")
     with pytest.raises(GraphposeError, match="does not exist; set data_root, or GRAPHPOSE_DATA"):
-        configurations.build_datasets(configurations.COCO_LOCAL | {"data_root": "/nowhere"}, seed=0)
+        build.build_datasets(configurations.COCO_LOCAL | {"data_root": "/nowhere"}, seed=0)
     with pytest.raises(GraphposeError, match="data=coco needs train_annotations"):
-        configurations.build_datasets(configurations.DEFAULTS | {"data": "coco"}, seed=0)
+        build.build_datasets(configurations.DEFAULTS | {"data": "coco"}, seed=0)
     with pytest.raises(GraphposeError, match="device='gpu' must be auto, cpu, cuda"):
-        configurations.resolve_device("gpu")
+        build.resolve_device("gpu")
 
 
 @pytest.mark.parametrize("name", ["DEMO", "COCO_FULL", "COCO_LOCAL", "COCO_EIGHT"])

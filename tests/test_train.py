@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import torch
 
-from graphpose.data.dataset import CachedDataset
 from graphpose.data.demo import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
@@ -143,18 +142,3 @@ def test_learning_rate_rises_then_steps_or_follows_the_cosine():
 def test_impossible_settings_are_refused_by_name(changes, message):
     with pytest.raises(GraphposeError, match=message):
         TrainConfig(**changes)
-
-
-def test_a_cached_data_set_makes_every_sample_once():
-    calls = []
-
-    class Counting(DemoDataset):
-        def __getitem__(self, index):
-            calls.append(index)
-            return super().__getitem__(index)
-
-    cached = CachedDataset(Counting(3, seed=1, size=64))
-    assert cached[1] is cached[1]
-    assert calls == [1]
-    assert len(cached) == 3
-    assert cached.ground_truth()["images"] == cached.dataset.ground_truth()["images"]

@@ -36,30 +36,3 @@ class PoseDataset(Protocol):
     def ground_truth(self) -> dict[str, Any]:
         """Annotations of exactly these images as a COCO-format dict (images, annotations, categories)."""
         ...
-
-
-class CachedDataset:
-    """Keeps the samples of a slow data set in memory: each is made once per process and must not be changed.
-
-    Args:
-        dataset: rendered scenes, or few enough photographs; a sample of 160 × 160 pixels takes 100 kB.
-    """
-
-    def __init__(self, dataset: PoseDataset) -> None:
-        self.dataset = dataset
-        self.skeleton = dataset.skeleton
-        self.image_ids = dataset.image_ids
-        self._samples: dict[int, Sample] = {}
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Sample:
-        """The sample of ``index``; a failure to read it is not remembered."""
-        if index not in self._samples:
-            self._samples[index] = self.dataset[index]
-        return self._samples[index]
-
-    def ground_truth(self) -> dict[str, Any]:
-        """Annotations of the data set underneath."""
-        return self.dataset.ground_truth()

@@ -75,7 +75,7 @@ def make_loader(
         num_workers=workers,
         collate_fn=_collate_prepared,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         # Without one of its own the loader would draw from the global generator, which a resumed run must find as it
         # was.
         generator=torch.Generator().manual_seed(seed),
@@ -200,7 +200,8 @@ def worker_failures_named() -> Iterator[None]:
         ) from error
 
 
-def _start_worker(_: int) -> None:
+def start_worker(_: int) -> None:
+    """Make a loader's process, known by its number, live beside many others and longer than a signal to stop."""
     # Ctrl-C and a scheduler's SIGTERM reach every process, and the main one still has a checkpoint to write.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))

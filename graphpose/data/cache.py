@@ -1,0 +1,88 @@
+"""Samples kept in memory, made by several processes before they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from graphpose.data.dataset import PoseDataset
+from graphpose.data.loader import start_worker
+from graphpose.data.sample import Sample
+from graphpose.errors import GraphposeError
+
+SAMPLES = 32  # that a process makes before it hands them over
+FEWEST = 256  # samples that are worth starting processes for
+
+
+class CachedDataset:
+    """Keeps the samples of a slow data set in memory: each is made once and must not be changed.
+
+    Worker processes of a loader share what is there when they start, and keep to themselves what they make later.
+
+    Args:
+        dataset: rendered scenes, or few enough photographs; a sample of 160 × 160 pixels takes 100 kB.
+    """
+
+    def __init__(self, dataset: PoseDataset) -> None:
+        self.dataset = dataset
+        self.skeleton = dataset.skeleton
+        self.image_ids = dataset.image_ids
+        self._samples: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample of ``index``; a failure to read it is not remembered."""
+        if index not in self._samples:
+            self._samples[index] = self.dataset[index]
+        return self._samples[index]
+
+    def filling(self, workers: int, progress: bool = True) -> Iterator[int]:
+        """Make what is not there yet; yields how many samples are, now and then, so that the caller may stop it.
+
+        A sample that cannot be read is left to whoever asks for it.
+
+        Args:
+            workers: processes that make them; in this one where there are few to make.
+            progress: show a bar on a terminal.
+
+        Raises:
+            RuntimeError: a process died; see :func:`graphpose.data.loader.worker_failures_named`.
+        """
+        missing = [index for index in range(len(self)) if index not in self._samples]
+        loader = DataLoader(
+            _Readable(self.dataset),
+            batch_size=SAMPLES,
+            sampler=missing,
+            num_workers=workers if len(missing) >= FEWEST else 0,
+            collate_fn=list,
+            worker_init_fn=start_worker,
+            generator=torch.Generator(),  # without one it would draw from the global generator
+        )
+        with tqdm(total=len(missing), desc="samples", disable=None if progress else True, leave=False) as bar:
+            for made in loader:
+                self._samples.update((index, sample) for index, sample in made if sample is not None)
+                bar.update(len(made))
+                yield len(self._samples)
+
+    def ground_truth(self) -> dict[str, Any]:
+        """Annotations of the data set underneath."""
+        return self.dataset.ground_truth()
+
+
+class _Readable(Dataset[tuple[int, "Sample | None"]]):
+    """Samples with their index; None for one that cannot be read."""
+
+    def __init__(self, dataset: PoseDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> tuple[int, Sample | None]:
+        try:
+            return index, self.dataset[index]
+        except GraphposeError:
+            return index, None
