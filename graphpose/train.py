@@ -23,12 +23,12 @@ from graphpose.data.batch import Batch
 from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.distributed import ALONE, Ranks
 from graphpose.errors import GraphposeError
-from graphpose.fields.encode import encode
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
 from graphpose.training.averaging import AveragedNetwork
 from graphpose.training.config import TrainConfig
 from graphpose.training.optimizer import learning_rate_factor, make_optimizer
+from graphpose.training.prepare import Preparation
 from graphpose.training.state import restore_training, training_state
 from graphpose.training.sums import EpochSums
 
@@ -73,6 +73,7 @@ class Trainer:
             _synchronise_batch_norms(network)
         if config.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.prepare = Preparation(self.device, network.spec, config.channels_last)
         self.optimizer = make_optimizer(network, config)
         self.steps_per_epoch = loader.steps_per_epoch
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -135,15 +136,10 @@ class Trainer:
         """
         self.settled = False
         image_ids = batch.image_ids
-        batch = (batch if len(batch) else _nothing_known(self.network)).to(self.device, non_blocking=True)
-        height, width = batch.images.shape[-2:]
-        targets = encode(batch.keypoints, batch.scales, self.network.spec, (height, width), batch.ignore)
-        images = batch.images
-        if self.config.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images, pif, paf = self.prepare(batch if len(batch) else _nothing_known(self.network))
         with self.sums.learning():
             self.optimizer.zero_grad(set_to_none=True)
-            parts = self._gradients(images, targets.pif, targets.paf, image_ids)
+            parts = self._gradients(images, pif, paf, image_ids)
             if self.config.clip_norm:
                 self.scaler.unscale_(self.optimizer)
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)

@@ -115,7 +115,8 @@ class PoseLoss(nn.Module):
         over = () if c.confidence_reduction == "mean" else (0, 2, 3)
         counts = {name: (~target.isnan()).sum(over) for name, target in confidences.items()}
         if c.regression_reduction == "sum":
-            return counts | {"images": torch.tensor(images, device=pif_target.device)}
+            # not torch.tensor, which waits for a CUDA device
+            return counts | {"images": pif_target.new_full((), images, dtype=torch.int64)}
         terms = 2 if c.regression_loss == "smooth_l1" else 1
         for name, (x, y) in {
             "pif_offset": (pif[PIF.X], pif[PIF.Y]),
