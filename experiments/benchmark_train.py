@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from build import build_datasets, build_loaders, resolve_device
-from configurations import DEFAULTS, Settings, build_settings
-from table_runs import NAMED, typed_settings
+from configurations import Settings, build_settings
+from named_configurations import configured, typed_settings
 
-from graphpose.errors import GraphposeError
+from graphpose.data.cache import CachedDataset
 from graphpose.fields.encode import encode
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
@@ -72,17 +72,13 @@ def _median(values: list[float]) -> float:
 def build(words: list[str]) -> tuple[Trainer, Settings]:
     """The trainer of a named configuration with some settings changed, as ``run.py`` builds it."""
     names, changes = [word for word in words if "=" not in word] or ["demo"], [word for word in words if "=" in word]
-    if len(names) > 1 or names[0] not in NAMED:
-        raise GraphposeError(f"'{' '.join(names)}' is no named configuration; choose one of {', '.join(NAMED)}")
-    config = copy.deepcopy(DEFAULTS | NAMED[names[0]])
-    known = {"", *(key for key, value in config.items() if isinstance(value, dict))}
-    for key, value in typed_settings(changes).items():
-        group, _, name = key.rpartition(".")
-        if group not in known:
-            raise GraphposeError(f"{key}: there is no group '{group}', only {', '.join(sorted(known)[1:])}")
-        (config[group] if group else config)[name] = value
+    config = configured(" ".join(names), typed_settings(changes))
     config["frozen_backbone_epochs"] = 0  # every epoch is alike
+    build_settings(config)
     train_set, val_set = build_datasets(config, SEED)
+    if isinstance(train_set, CachedDataset):
+        for _ in train_set.filling(torch.get_num_threads(), progress=False):
+            pass
     settings = build_settings(config, train_set.skeleton)
     torch.manual_seed(SEED)
     network = PoseNetwork(settings.network).to(resolve_device(settings.data["device"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
@@ -20,12 +21,10 @@ def prepare(experiment: Experiment, arguments: list[str]) -> list[str]:
     """
     begin = arguments.index("with") + 1 if "with" in arguments else len(arguments)
     flags, updates = arguments[1:begin], arguments[begin:]
-    runs = Path("runs")
-    for flag, value in zip(flags, [*flags, ""][1:], strict=True):
-        if flag in ("-F", "--file_storage"):
-            runs = Path(value)
-        elif flag.startswith(("-F", "--file_storage=")):
-            runs = Path(flag.removeprefix("-F").removeprefix("--file_storage="))
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-F", "--file_storage", type=Path, default=Path("runs"))
+    options, flags = parser.parse_known_args(flags)  # Sacred's own observer may leave half a file behind
+    runs = options.file_storage
     named = []
     for i, update in enumerate(updates):
         if update.startswith("resume="):
@@ -45,6 +44,5 @@ def prepare(experiment: Experiment, arguments: list[str]) -> list[str]:
     unobserved = any(flag.startswith(UNRECORDED) for flag in flags)
     if not unobserved:
         require_writable(runs)
-    if not unobserved and not any(flag.startswith(("-F", "--file_storage")) for flag in flags):
-        experiment.observers.append(AtomicFileStorage("runs"))
+        experiment.observers.append(AtomicFileStorage(str(runs)))
     return [arguments[0], *flags, *named, *updates]

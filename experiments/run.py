@@ -27,19 +27,10 @@ from typing import Any
 import plots
 import torch
 from build import build_datasets, build_loaders, resolve_device
-from configurations import (
-    COCO_EIGHT,
-    COCO_FULL,
-    COCO_LOCAL,
-    DEFAULTS,
-    DEMO,
-    Settings,
-    build_settings,
-    fusion_of,
-)
-from configurations_datasets import CROWDPOSE, MPII
+from configurations import DEFAULTS, Settings, build_settings, fusion_of
 from epochs import due, keep_relations, print_epoch, record, take_over_relations, train_epoch
 from launch import prepare
+from named_configurations import NAMED
 from records import (
     run_folder,
     send_artefacts,
@@ -80,10 +71,7 @@ for path in sorted(Path(__file__).parent.glob("*.py")):  # Sacred knows modules 
         experiment.add_source_file(str(path))
 experiment.captured_out_filter = without_progress_bars
 experiment.add_config(DEFAULTS | {"resume": ""})
-for name, values in (
-    ("demo", DEMO), ("coco", COCO_FULL), ("coco_local", COCO_LOCAL), ("coco_eight", COCO_EIGHT),
-    ("crowdpose", CROWDPOSE), ("mpii", MPII),
-):  # fmt: skip
+for name, values in NAMED.items():
     experiment.add_named_config(name, values)
 
 
@@ -178,9 +166,11 @@ def fill(cache: CachedDataset, checkpointer: Checkpointer, ranks: Ranks) -> None
     """Make all training samples before the epochs, in as many processes as this one has threads; stops as those do."""
     started = time.perf_counter()
     with worker_failures_named():
-        for _ in checkpointer.guard(cache.filling(torch.get_num_threads(), progress=ranks.is_first)):
-            pass
-    print(f"{len(cache)} samples made in {time.perf_counter() - started:.1f} s", flush=True)
+        for _ in cache.filling(torch.get_num_threads(), progress=ranks.is_first):
+            if checkpointer.stop.signal_number:
+                break
+    print(f"{cache.made} samples made in {time.perf_counter() - started:.1f} s", flush=True)
+    checkpointer.after_step()  # where ranks stop together
 
 
 def build_trainer(settings: Settings, loader: PoseLoader, run: Run, seed: int, ranks: Ranks) -> Trainer:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import datetime
 import hashlib
+import heapq
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from table_runs import NAMED, TableRun, Trainings, execute, outcome, threads_of
+from named_configurations import configured
+from table_runs import TableRun, execute, outcome, threads_of
+from trainings import Trainings, claimed, visible_gpus
 
 from graphpose.errors import GraphposeError
 
 PROBE_EPOCHS = 3  # the first trains no backbone and fills caches
 EVALUATIONS = 5  # over a run, for its curve
 MARGIN = 0.92  # machines are noisy, and longer runs are evaluated on more detections
+SETS = ("epochs", "evaluate_every", "milestones")  # what a budget decides
+
+Settings = tuple[tuple[str, str], ...]  # of runs that differ in their seeds alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,16 +36,16 @@ class Times:
     evaluation: float
     once: float
 
-    def epochs(self, seconds: float) -> int:
-        """Most epochs of a run that ends within ``seconds``; may be negative."""
-        return math.floor((seconds - self.once - EVALUATIONS * self.evaluation) / self.epoch)
+    def seconds(self, epochs: int) -> float:
+        """Of a run of so many epochs."""
+        return self.once + EVALUATIONS * self.evaluation + epochs * self.epoch
 
 
 def epochs_that_fit(runs: Sequence[TableRun], minutes: float, jobs: int, may_run: bool) -> dict[str, str]:
     """Settings for all runs of a table that make it end within so many minutes, found once and kept beside the runs.
 
     Args:
-        runs: of the table, all seeds.
+        runs: of the table, all seeds, in the order in which they are trained.
         minutes: for the table with this measurement.
         jobs: runs side by side.
         may_run: whether the measurement may be made now.
@@ -49,28 +56,53 @@ def epochs_that_fit(runs: Sequence[TableRun], minutes: float, jobs: int, may_run
     Raises:
         GraphposeError: the time is too short for the runs, or a measured run failed.
     """
-    runs = sorted(set(runs), key=lambda run: (run.seed, run.arguments))
-    known = json.dumps([[run.arguments for run in runs], minutes, jobs])
+    known = json.dumps([[run.folder.name for run in runs], minutes, jobs])
     root = runs[0].root
     kept = root / f"budget-{hashlib.sha256(known.encode()).hexdigest()[:12]}.json"
     if kept.exists():
         return json.loads(kept.read_text())
     if not may_run:
         raise GraphposeError("how many epochs fit was not measured yet; start the table first")
-    print(f"measuring {PROBE_EPOCHS} epochs of {jobs} runs side by side", flush=True)
-    times, seconds = measure(runs[:jobs], root / "probes")
-    rounds = math.ceil(len(runs) / jobs)
-    epochs = times.epochs((MARGIN * 60 * minutes - seconds) / rounds)
-    print(f"an epoch takes {times.epoch:.2f} s, an evaluation {times.evaluation:.1f} s, the rest {times.once:.1f} s",
-          flush=True)  # fmt: skip
+    measured = probes(runs, jobs)
+    print(f"measuring {PROBE_EPOCHS} epochs of {len(measured)} runs, {jobs} at a time", flush=True)
+    times, spent = measure(measured, root / f"probes-{jobs}", jobs)
+    for settings, one in times.items():
+        print(f"{' '.join(f'{key}={value}' for key, value in settings)}: an epoch takes {one.epoch:.2f} s, an "
+              f"evaluation {one.evaluation:.1f} s, the rest {one.once:.1f} s", flush=True)  # fmt: skip
+    available = MARGIN * 60 * minutes - spent
+    epochs = most_epochs([times[run.settings] for run in runs], jobs, available)
     if epochs <= PROBE_EPOCHS:
         raise GraphposeError(
-            f"--minutes {minutes:g} is too short for {rounds} rounds of {jobs} runs with {EVALUATIONS} evaluations each"
+            f"--minutes {minutes:g} is too short for {len(runs)} runs, {jobs} at a time, with {EVALUATIONS} "
+            f"evaluations each"
         )
-    settings = settings_for(epochs, NAMED[runs[0].named])
+    found = settings_for(epochs, configured(runs[0].named, dict(runs[0].settings)))
     root.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(settings))
-    return settings
+    kept.write_text(json.dumps(found))
+    return found
+
+
+def probes(runs: Sequence[TableRun], jobs: int) -> list[TableRun]:
+    """Runs to measure: one of each settings, and more until ``jobs`` are always side by side, as in the table."""
+    first = {run.settings: run for run in reversed(runs)}
+    chosen = [run for run in runs if first[run.settings] is run]
+    more = [run for run in runs if first[run.settings] is not run]
+    return chosen + more[: -len(chosen) % jobs]
+
+
+def most_epochs(times: Sequence[Times], jobs: int, available: float) -> int:
+    """Most epochs with which runs of these times, so many at a time, end within ``available`` seconds; 0 for none."""
+    return bisect.bisect_right(
+        range(1, 1_000_000), available, key=lambda epochs: makespan((one.seconds(epochs) for one in times), jobs)
+    )
+
+
+def makespan(seconds: Iterable[float], jobs: int) -> float:
+    """When the last of some runs ends, each begun in order as soon as one of so many places is free."""
+    free = [0.0] * jobs
+    for one in seconds:
+        heapq.heapreplace(free, free[0] + one)
+    return max(free)
 
 
 def settings_for(epochs: int, usual: Mapping[str, Any]) -> dict[str, str]:
@@ -82,33 +114,42 @@ def settings_for(epochs: int, usual: Mapping[str, Any]) -> dict[str, str]:
     return settings
 
 
-def measure(runs: Sequence[TableRun], root: Path) -> tuple[Times, float]:
-    """Train a few epochs of some runs side by side; the slowest parts count.
+def measure(runs: Sequence[TableRun], root: Path, jobs: int) -> tuple[dict[Settings, Times], float]:
+    """Train a few epochs of some runs; what was measured before under ``root`` is not measured again.
 
     Returns:
-        Times of a run, and the seconds that this took.
+        Times by the runs' settings, the slowest parts where several runs share them, and the seconds that this took.
 
     Raises:
-        GraphposeError: a run failed.
+        GraphposeError: a run failed, or another process measures it.
     """
     short = (("epochs", str(PROBE_EPOCHS)), ("evaluate_every", str(PROBE_EPOCHS)))
-    probes = []
-    for run in runs:
-        settings = {key: value for key, value in run.settings if key not in ("epochs", "evaluate_every", "milestones")}
-        probes.append(dataclasses.replace(run, settings=tuple(sorted((settings | dict(short)).items())), root=root))
-    trainings = Trainings()
+    trainings = Trainings(visible_gpus())
+
+    def times_of_probe(run: TableRun) -> Times:
+        settings = tuple(sorted((*((key, value) for key, value in run.settings if key not in SETS), *short)))
+        probe = dataclasses.replace(run, settings=settings, root=root)
+        with claimed(probe.folder):
+            state = outcome(probe)
+            if state.state != "done":
+                state = execute(probe, trainings, threads_of(jobs))
+        if state.state != "done":
+            raise GraphposeError(f"measuring the run {' '.join(probe.arguments)} failed: {state.reason}")
+        return times_of(probe)
+
     since = datetime.datetime.now()
-    with ThreadPoolExecutor(len(probes)) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         try:
-            outcomes = list(pool.map(lambda run: execute(run, trainings, threads_of(len(probes))), probes))
+            each = list(pool.map(times_of_probe, runs))
         except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
             trainings.stop()
             raise
-    for probe, one in zip(probes, outcomes, strict=True):
-        if one.state != "done":
-            raise GraphposeError(f"measuring the run {' '.join(probe.arguments)} failed: {one.reason}")
-    each = [times_of(probe) for probe in probes]
-    worst = Times(*(max(getattr(times, field.name) for times in each) for field in dataclasses.fields(Times)))
+    worst: dict[Settings, Times] = {}
+    for run, times in zip(runs, each, strict=True):
+        before = worst.get(run.settings, times)
+        parts = zip(dataclasses.astuple(times), dataclasses.astuple(before), strict=True)
+        worst[run.settings] = Times(*map(max, parts))
     return worst, (datetime.datetime.now() - since).total_seconds()
 
 

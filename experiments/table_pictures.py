@@ -39,7 +39,10 @@ def draw_pictures(runs: Mapping[Row, Sequence[TableRun]], parent: Path, folder: 
     lines = ["", f"![Loss and AP over training, one line per seed]({(folder / 'curves.png').as_posix()})", ""]
     for row, of_row in done.items():
         sheet = folder / (re.sub(r"[^\w-]+", "_", row.name) + ".jpg")
-        save_image(parent / sheet, shrunk(cv2.imread(str(of_row[0].attempts[-1] / "contact_sheet.png"))))
+        image = cv2.imread(str(of_row[0].attempts[-1] / "contact_sheet.png"))
+        if image is None:  # contact_sheet_images=0
+            continue
+        save_image(parent / sheet, shrunk(image))
         lines += [f"{row.name}, seed {of_row[0].seed}:", "", f"![Poses found by {row.name}]({sheet.as_posix()})", ""]
     return "\n".join(lines)
 

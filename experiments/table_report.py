@@ -80,9 +80,9 @@ class Line:
 
 
 def difference(line: Line, lines: Sequence[Line], metric: str) -> Interval | None:
-    """Paired difference to the row's baseline over the seeds that both have; None for a baseline."""
+    """Paired difference to the row's baseline over the seeds that both have; None for a baseline or its very runs."""
     base = next((other for other in lines if other.row.name == line.row.baseline), None)
-    if base is None:
+    if base is None or (line.values(metric) and line.outcomes == base.outcomes):
         return None
     ours, theirs = line.values(metric), base.values(metric)
     return Interval.of([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
@@ -106,12 +106,13 @@ class PooledError:
 def pooled_error(lines: Sequence[Line], metric: str) -> PooledError | None:
     """Residual error of the randomised block design with seeds as blocks; it takes all rows to be equally noisy.
 
-    Three seeds alone tell little of their own spread; five rows of them tell four times as much. None where a row lacks
-    a seed that another has, or there are not two of each.
+    Three seeds alone tell little of their own spread; five rows of them tell four times as much. Rows that are the same
+    runs count once. None where a row lacks a seed that another has, or there are not two of each.
     """
-    values = [line.values(metric) for line in lines]
+    distinct = [line for i, line in enumerate(lines) if all(line.outcomes != other.outcomes for other in lines[:i])]
+    values = [line.values(metric) for line in distinct]
     seeds = sorted(values[0]) if values else []
-    if len(lines) < 2 or len(seeds) < 2 or any(sorted(one) != seeds for one in values):
+    if len(values) < 2 or len(seeds) < 2 or any(sorted(one) != seeds for one in values):
         return None
     y = np.array([[one[seed] for seed in seeds] for one in values])  # (rows, seeds)
     residual = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
@@ -152,7 +153,8 @@ def markdown(table: Table, lines: Sequence[Line], data: str, command: str) -> st
         + (f"; commit {', '.join(commits)}" if commits else "")
         + "."
     )
-    if pooled := pooled_error(lines, metrics[0]):
+    of_one_kind = data != "paper" or len({line.row.data for line in lines}) == 1  # other data, other noise
+    if of_one_kind and (pooled := pooled_error(lines, metrics[0])):
         out.append(
             f"All rows together (seeds as blocks, {pooled.degrees} degrees of freedom): a run deviates from its row "
             f"and seed by {pooled.deviation:.4f}, so the 95 % interval of a difference between two rows' means is the "
@@ -211,5 +213,8 @@ def replace_section(page: Path, name: str, text: str) -> None:
     section = f"{begin}\n{text.strip()}\n{end}"
     old = page.read_text() if page.exists() else "# Results\n\nWritten by `experiments/tables.py` from run folders.\n"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    new = pattern.sub(lambda _: section, old) if pattern.search(old) else f"{old.rstrip()}\n\n{section}\n"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(pattern.sub(lambda _: section, old) if pattern.search(old) else f"{old.rstrip()}\n\n{section}\n")
+    temporary = page.with_name(f".{page.name}.tmp")
+    temporary.write_text(new)
+    temporary.replace(page)

@@ -6,24 +6,21 @@ share it. Each has a folder of its own, in which Sacred numbers the attempts.
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import datetime
 import hashlib
 import json
 import os
-import signal
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from configurations import COCO_EIGHT, COCO_FULL, COCO_LOCAL, DEFAULTS, DEMO
-from configurations_datasets import CROWDPOSE, MPII
+from configurations import DEFAULTS, build_settings
+from named_configurations import NAMED, configured, typed
 from paper_tables import DEMO_BACKBONES, Row
+from trainings import Trainings
 
 from graphpose.errors import GraphposeError
 
@@ -31,15 +28,6 @@ State = Literal["missing", "running", "interrupted", "failed", "done"]
 
 # Sacred renews the heartbeat of a run every ten seconds.
 DEAD_AFTER_SECONDS = 90
-
-NAMED: dict[str, dict[str, Any]] = {
-    "demo": DEMO,
-    "coco": COCO_FULL,
-    "coco_local": COCO_LOCAL,
-    "coco_eight": COCO_EIGHT,
-    "crowdpose": CROWDPOSE,
-    "mpii": MPII,
-}
 
 # Where a run is made does not make it another run.
 MACHINE_KEYS = ("data_root", "device", "workers")
@@ -72,7 +60,8 @@ class TableRun:
     def folder(self) -> Path:
         """Folder of the run's attempts; another one after the named configuration itself has changed."""
         usual = {key: value for key, value in (DEFAULTS | NAMED[self.named]).items() if key not in MACHINE_KEYS}
-        known = json.dumps([self.arguments, usual], sort_keys=True)
+        settings = tuple((key, value) for key, value in self.settings if key not in MACHINE_KEYS)
+        known = json.dumps([dataclasses.replace(self, settings=settings).arguments, usual], sort_keys=True)
         digest = hashlib.sha256(known.encode()).hexdigest()[:12]
         return self.root / f"{self.named}-{digest}"
 
@@ -115,35 +104,6 @@ class Outcome:
     heartbeat: str = ""
 
 
-class Trainings:
-    """The training processes of a table, so that who stops the table stops them, too."""
-
-    def __init__(self) -> None:
-        self._processes: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.Lock()
-        self._stopped = False
-
-    def run(self, command: Sequence[str], **options: Any) -> int:
-        """Start a process and wait for its end; returns its exit status, -SIGTERM where all have been stopped."""
-        with self._lock:
-            if self._stopped:
-                return -signal.SIGTERM
-            process = subprocess.Popen(command, **options)
-            self._processes.add(process)
-        try:
-            return process.wait()
-        finally:
-            with self._lock:
-                self._processes.discard(process)
-
-    def stop(self) -> None:
-        """Let every process write its checkpoint and end; none starts after this."""
-        with self._lock:
-            self._stopped = True
-            for process in self._processes:
-                process.terminate()
-
-
 def expand(row: Row, data: str, seeds: int, extra: Mapping[str, Any], root: Path) -> list[TableRun]:
     """The runs of a row, one per seed.
 
@@ -153,36 +113,22 @@ def expand(row: Row, data: str, seeds: int, extra: Mapping[str, Any], root: Path
         seeds: how many; 1, 2, ….
         extra: settings on top of the row's.
         root: folder of all runs of tables.
+
+    Raises:
+        GraphposeError: a setting that ``run.py`` would refuse.
     """
     named = row.data if data == "paper" else data
     settings: dict[str, Any] = {**row.settings, **extra}
     if named == "demo" and "backbone" in row.settings and "backbone" not in extra:
         settings["backbone"] = DEMO_BACKBONES[row.settings["backbone"]]
-    typed = {key: _typed(value) for key, value in settings.items()}
-    different = tuple(sorted((key, str(value)) for key, value in typed.items() if value != _usual(named, key)))
+    settings = {key: typed(value) for key, value in settings.items()}
+    build_settings(configured(named, settings))
+    different = tuple(sorted((key, str(value)) for key, value in settings.items() if value != _usual(named, key)))
     return [TableRun(named, different, seed, root) for seed in range(1, seeds + 1)]
-
-
-def typed_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Settings typed as key=value, with the values that Sacred would read."""
-    for pair in pairs:
-        if "=" not in pair:
-            raise GraphposeError(f"the setting {pair} must have the form key=value")
-    return {key: _typed(value) for key, _, value in (pair.partition("=") for pair in pairs)}
-
-
-def _typed(value: Any) -> Any:
-    """A value as Sacred reads it from a command line."""
-    try:
-        return ast.literal_eval(value) if isinstance(value, str) else value
-    except (ValueError, SyntaxError):
-        return value
 
 
 def _usual(named: str, key: str) -> Any:
     """What a named configuration has at a key anyway; None where it has no such key."""
-    if named not in NAMED:
-        raise GraphposeError(f"--data {named} is no named configuration; choose one of {', '.join(NAMED)}, paper")
     value: Any = DEFAULTS | NAMED[named]
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -256,7 +202,9 @@ def execute(run: TableRun, trainings: Trainings, threads: int | None = None) -> 
             code = trainings.run(run.command, env=environment, stdout=output, stderr=output)
     after = outcome(run)
     if after.state == "missing" and code >= 0:  # refused before Sacred made a record of it
-        return Outcome("failed", reason=f"run.py ended with status {code} before the run began; see its message above")
+        place = "above" if threads is None else f"in {run.folder / 'output.txt'}"
+        reason = f"run.py ended with status {code} before the run began, see its message {place}"
+        return Outcome("failed", reason=reason)
     if after.state in ("missing", "interrupted", "running"):  # a killed process cannot say so itself
         raise GraphposeError(
             f"the run {' '.join(run.arguments)} was interrupted (status {code}); start the table again to go on with it"
@@ -268,7 +216,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise GraphposeError(f"{path} is not a readable record of a run ({error}); delete its folder") from None
+        raise GraphposeError(
+            f"{path} is not a readable record of a run ({error}); move it away to have the run made again"
+        ) from None
 
 
 def _commit(attempt: Path) -> str:

@@ -29,21 +29,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from named_configurations import typed_settings
 from paper_tables import TABLES, Row, Table
-from table_budget import epochs_that_fit
+from table_budget import SETS, epochs_that_fit
 from table_pictures import draw_pictures
 from table_report import Line, comma_separated, markdown, replace_section
-from table_runs import (
-    Outcome,
-    TableRun,
-    Trainings,
-    execute,
-    expand,
-    outcome,
-    refuse_running,
-    threads_of,
-    typed_settings,
-)
+from table_runs import MACHINE_KEYS, Outcome, TableRun, execute, expand, outcome, refuse_running, threads_of
+from trainings import Trainings, claimed, visible_gpus
 
 from graphpose.errors import GraphposeError
 from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
@@ -111,16 +103,23 @@ def make_table(options: argparse.Namespace) -> None:
         GraphposeError: a run did not come to its end; the table is written all the same.
     """
     table, extra = chosen_rows(TABLES[options.table], options.rows), typed_settings(options.set)
-    if options.minutes:
-        probes = [run for row in table.rows for run in expand(row, options.data, options.seeds, extra, options.runs)]
-        extra |= epochs_that_fit(probes, options.minutes, options.jobs, may_run=not (options.list or options.report))
-    runs = {row: expand(row, options.data, options.seeds, extra, options.runs) for row in table.rows}
+    if "seed" in extra:
+        raise GraphposeError("--set seed: a table's seeds are 1, 2, …; say how many with --seeds")
+    if options.minutes is not None:
+        for key in SETS:
+            if key in extra:
+                raise GraphposeError(f"--minutes and --set {key} contradict each other; leave one of them out")
+        ordered = in_order(runs_of(table, options, extra))
+        may_run = not (options.list or options.report)
+        extra |= epochs_that_fit(ordered, options.minutes, options.jobs, may_run)
+    runs = runs_of(table, options, extra)
     if options.list:
         print(listing(runs))
         return
     unfinished = [] if options.report else train_missing(runs, options.retry_failed, options.jobs)
     lines = [Line(row, {run.seed: outcome(run) for run in of_row}) for row, of_row in runs.items()]
-    name = " ".join([options.table, options.data, *options.rows, *(f"{key}={value}" for key, value in extra.items())])
+    told_apart = [f"{key}={value}" for key, value in extra.items() if key not in MACHINE_KEYS]
+    name = " ".join([options.table, options.data, *options.rows, *told_apart])
     text = markdown(table, lines, options.data, command_of(options, extra))
     file_name = re.sub(r"[^\w.=-]+", "_", name)
     if options.pictures:
@@ -132,6 +131,16 @@ def make_table(options: argparse.Namespace) -> None:
     print(f"{text}\nwritten to {options.page} and {csv}")
     if unfinished:
         raise GraphposeError("; ".join(unfinished))
+
+
+def runs_of(table: Table, options: argparse.Namespace, extra: Mapping[str, Any]) -> dict[Row, list[TableRun]]:
+    """The runs of every row with the settings that all rows share."""
+    return {row: expand(row, options.data, options.seeds, extra, options.runs) for row in table.rows}
+
+
+def in_order(runs: Mapping[Row, Sequence[TableRun]]) -> list[TableRun]:
+    """Each run once, in the order in which they are trained: one seed of all rows after the other."""
+    return sorted({run for of_row in runs.values() for run in of_row}, key=lambda run: (run.seed, run.arguments))
 
 
 def chosen_rows(table: Table, names: Sequence[str]) -> Table:
@@ -154,24 +163,26 @@ def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jo
         jobs: so many side by side, each with its share of the cores.
 
     Returns:
-        A sentence for each run that was killed, or that somebody else is training; the others are at their end.
+        A sentence for each run that was killed or refused, or that somebody else is training; the others are at their
+        end.
     """
-    ordered = sorted({run for of_row in runs.values() for run in of_row}, key=lambda run: (run.seed, run.arguments))
+    ordered = in_order(runs)
     threads = None if jobs == 1 else threads_of(jobs)
-    trainings = Trainings()
+    trainings = Trainings(visible_gpus())
 
     def bring_to_its_end(number: int, run: TableRun) -> str:
         try:
-            refuse_running(run)
-            state = outcome(run).state
-            if state == "done" or (state == "failed" and not retry_failed):
-                return ""
-            print(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}", flush=True)
-            after = execute(run, trainings, threads)
+            with claimed(run.folder):
+                refuse_running(run)
+                state = outcome(run).state
+                if state == "done" or (state == "failed" and not retry_failed):
+                    return ""
+                print(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}", flush=True)
+                after = execute(run, trainings, threads)
         except GraphposeError as error:
             return str(error)
         print(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip(), flush=True)
-        return ""
+        return "" if run.attempts else f"{' '.join(run.arguments)}: {after.reason}"  # no record says that it failed
 
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(bring_to_its_end, number, run) for number, run in enumerate(ordered, start=1)]
@@ -246,11 +257,10 @@ def build_parser() -> argparse.ArgumentParser:
         trained.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
         trained.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="these rows only (default: all)")
         trained.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all rows alike")
-        trained.add_argument("--jobs", type=int, default=1, help="runs side by side on the CPU's cores (default: 1)")
+        trained.add_argument("--jobs", type=int, default=1, help="runs side by side on all cores and GPUs (default: 1)")
         trained.add_argument(
             "--minutes",
             type=float,
-            default=0.0,
             help="train all runs alike for as many epochs as fit into so many minutes; measured on a few epochs first",
         )
         trained.add_argument(
@@ -272,6 +282,8 @@ def main(arguments: list[str] | None = None) -> int:
         for name in ("seeds", "jobs") if options.table != "parameters" else ():
             if getattr(options, name) < 1:
                 raise GraphposeError(f"--{name} {getattr(options, name)} must be at least 1")
+        if getattr(options, "minutes", None) is not None and not options.minutes > 0:
+            raise GraphposeError(f"--minutes {options.minutes:g} must be positive")
         with sigterm_as_interrupt():
             options.run(options)
     except GraphposeError as error:

@@ -12,7 +12,10 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 def import_experiments(monkeypatch) -> SimpleNamespace:
     """The modules behind tables.py, by their names."""
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    names = ("paper_tables", "table_runs", "table_report", "table_budget", "table_pictures", "tables")
+    names = (
+        "paper_tables", "table_runs", "table_report", "table_budget", "table_pictures", "tables", "trainings",
+        "named_configurations",
+    )  # fmt: skip
     return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 

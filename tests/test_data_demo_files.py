@@ -41,3 +41,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(GraphposeError, match="file"):
         write_demo(tmp_path / "file" / "scenes", DemoDataset(1, size=64))
+
+
+def test_annotations_that_cannot_be_written_are_named(tmp_path):
+    (tmp_path / "annotations.json").symlink_to(tmp_path / "nowhere" / "annotations.json")
+    with pytest.raises(GraphposeError, match=f"'{tmp_path}' cannot be written to"):
+        write_demo(tmp_path, DemoDataset(1, size=64))

@@ -122,6 +122,25 @@ def test_sigterm_is_recorded_as_an_interruption_with_a_checkpoint_of_that_step(r
     assert (training["epoch"], training["step"]) == (1, 2)
 
 
+def test_sigterm_while_samples_are_made_leaves_a_run_to_go_on_with(run, monkeypatch, capsys):
+    def filling(self, workers, progress):
+        for made in range(1, 100):
+            if made == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield made
+        raise AssertionError("it goes on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.CachedDataset, "filling", filling)
+        with pytest.raises(SystemExit):
+            launch(run, "with", *TINY, "epochs=1", "workers=0")
+    assert "stopped by SIGTERM after epoch 0 and 0 steps" in capsys.readouterr().err
+    assert read("runs/1/run.json")["status"] == "INTERRUPTED"
+    launch(run, "with", "resume=1")
+    assert "12 samples made in" in capsys.readouterr().out
+    assert read("runs/2/run.json")["status"] == "COMPLETED"
+
+
 def kill_worker(trainer) -> None:
     os.kill(trainer.loader._iterator._workers[0].pid, signal.SIGKILL)
 
@@ -176,9 +195,11 @@ def test_only_the_first_rank_is_recorded_and_a_folder_of_runs_is_where_resume_lo
     run.experiment.observers.clear()
     arguments = ["run.py", "-m", "host:27017:runs", "-F", "elsewhere", "with", "resume=1"]
     assert run.prepare(run.experiment, arguments) == [
-        *arguments[:-1], "resumed", "resume=elsewhere/1/checkpoint.pt"
+        "run.py", "-m", "host:27017:runs", "with", "resumed", "resume=elsewhere/1/checkpoint.pt"
     ]  # fmt: skip
-    assert run.experiment.observers == []
+    (observer,) = run.experiment.observers
+    assert (type(observer).__name__, observer.basedir) == ("AtomicFileStorage", "elsewhere")
+    run.experiment.observers.clear()
     monkeypatch.setenv("RANK", "1")
     assert run.prepare(run.experiment, arguments) == [
         "run.py", "--unobserved", "--loglevel=WARNING", "with", "resumed", "resume=elsewhere/1/checkpoint.pt"

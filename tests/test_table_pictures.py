@@ -2,8 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from table_setup import attempt, import_experiments, runs_of
+
+from graphpose.visualize import save_image
 
 
 @pytest.fixture
@@ -18,3 +21,19 @@ def test_curves_of_a_resumed_run_have_each_epoch_once(modules, tmp_path):
     metrics = {"val.AP": {"steps": [1, 2, 2, 3], "values": [0.1, 0.2, 0.2, 0.3]}}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     assert pictures.curves_of(run) == {"val.AP": ([1, 2, 3], [0.1, 0.2, 0.3])}
+
+
+def test_a_run_without_a_contact_sheet_is_drawn_as_a_curve_alone(modules, tmp_path):
+    paper_tables, pictures = modules.paper_tables, modules.table_pictures
+    (with_sheet,), (without,) = (runs_of(modules, name, tmp_path) for name in ("baseline", "GCN-A_I"))
+    for run in (with_sheet, without):
+        folder = attempt(run, "COMPLETED", metrics={"AP": 0.5})
+        metrics = {"train.loss.total": {"steps": [1, 2], "values": [3.0, 2.0]}}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    save_image(with_sheet.attempts[0] / "contact_sheet.png", np.zeros((50, 1440, 3), np.uint8))
+    rows = dict(zip(paper_tables.TABLE_1.rows, ([with_sheet], [without]), strict=False))
+    text = pictures.draw_pictures(rows, tmp_path / "docs", pictures.Path("results/table1"))
+    assert "](results/table1/curves.png)" in text
+    assert "](results/table1/baseline.jpg)" in text
+    assert "GCN-A_I" not in text
+    assert {path.name for path in (tmp_path / "docs/results/table1").iterdir()} == {"curves.png", "baseline.jpg"}

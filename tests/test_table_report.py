@@ -92,3 +92,30 @@ def test_an_incomplete_table_pools_no_error(modules):
     assert report.pooled_error([report.Line(rows[0], {1: done, 2: done})], "AP") is None  # one row
     lines = [report.Line(rows[0], {1: done, 2: done}), report.Line(rows[1], {1: done, 2: failed})]
     assert report.pooled_error(lines, "AP") is None
+
+
+def test_rows_that_are_the_same_runs_count_once_and_do_not_differ(modules):
+    """In the ablations one row is the baseline's own runs."""
+    report, Outcome = modules.table_report, modules.table_runs.Outcome
+    first, second = ({seed: Outcome("done", {"AP": 0.5 + x / seed}, 60.0 + x) for seed in (1, 2, 3)} for x in (0, 0.1))
+    table = modules.paper_tables.ABLATIONS
+    dynamic, masked, *_, laplace = table.rows
+    lines = [report.Line(dynamic, first), report.Line(masked, second), report.Line(laplace, dict(first))]
+    assert report.pooled_error(lines, "AP") == report.pooled_error(lines[:2], "AP")
+    assert report.pooled_error(lines, "AP").degrees == 2
+    assert report.difference(lines[2], lines, "AP") is None
+    assert report.difference(lines[1], lines, "AP").mean == pytest.approx(np.mean([0.1, 0.05, 0.1 / 3]))
+    missing = report.Line(masked, {1: Outcome("missing")})
+    assert report.difference(missing, [report.Line(dynamic, {1: Outcome("missing")}), missing], "AP").text() == "–"
+
+
+def test_rows_on_several_data_sets_share_no_error(modules):
+    report, Outcome = modules.table_report, modules.table_runs.Outcome
+    table = modules.paper_tables.TABLE_5
+    lines = [
+        report.Line(row, {seed: Outcome("done", {"AP": 0.5 + 0.01 * i * seed}) for seed in (1, 2)})
+        for i, row in enumerate(table.rows)
+    ]
+    assert "All rows together" not in report.markdown(table, lines, "paper", "command")
+    assert "All rows together" in report.markdown(table, lines[:4], "paper", "command")  # COCO's
+    assert "All rows together" in report.markdown(table, lines, "demo", "command")

@@ -6,6 +6,8 @@ import threading
 import pytest
 from table_setup import attempt, import_experiments, now, runs_of
 
+from graphpose.errors import GraphposeError
+
 
 @pytest.fixture
 def modules(monkeypatch):
@@ -158,8 +160,33 @@ def test_a_heart_that_a_killed_process_left_goes_cold(modules, tmp_path, monkeyp
 
 def test_a_run_that_is_refused_counts_as_failed(modules, tmp_path, monkeypatch):
     table_runs = modules.table_runs
-    (run,) = runs_of(modules, "baseline", tmp_path, adjacncy="x")
-    monkeypatch.setattr(table_runs.Trainings, "run", lambda *_: 1)
+    (run,) = runs_of(modules, "baseline", tmp_path)
+    monkeypatch.setattr(table_runs.Trainings, "run", lambda *_, **__: 1)
     after = table_runs.execute(run, table_runs.Trainings())
     assert (after.state, after.metrics) == ("failed", {})
-    assert "status 1" in after.reason
+    assert "status 1 before the run began, see its message above" in after.reason
+    (sentence,) = modules.tables.train_missing({"row": [run]}, retry_failed=False, jobs=2)
+    assert (
+        f"demo adjacency=none seed=1: run.py ended with status 1 before the run began, see its message in {run.folder}"
+        in sentence
+    )
+
+
+def test_a_setting_that_no_run_takes_is_refused_before_anything_starts(modules, tmp_path):
+    for settings, message in (
+        ({"adjacncy": "x"}, "unknown configuration key 'adjacncy'; did you mean adjacency"),
+        ({"loss.pif_ofset": 2}, "'loss.pif_ofset'; did you mean loss.pif_offset"),
+        ({"los.pif_offset": 2}, "there is no group 'los', only augment, decoder, loss"),
+        ({"batch_size": 0}, "batch_size=0 must be"),
+    ):
+        with pytest.raises(GraphposeError, match=message):
+            runs_of(modules, "baseline", tmp_path, **settings)
+    with pytest.raises(GraphposeError, match="'cooc' is no named configuration; choose one of demo, coco, coco_local"):
+        runs_of(modules, "baseline", tmp_path, data="cooc")
+
+
+def test_where_a_run_is_made_does_not_make_it_another_run(modules, tmp_path):
+    (run,) = runs_of(modules, "baseline", tmp_path, data="coco_local")
+    (elsewhere,) = runs_of(modules, "baseline", tmp_path, data="coco_local", workers="7", data_root="/sets")
+    assert elsewhere.folder == run.folder
+    assert elsewhere.arguments == ["coco_local", "adjacency=none", "data_root=/sets", "workers=7", "seed=1"]

@@ -63,8 +63,28 @@ def test_list_and_report_train_nothing(modules, tmp_path, capsys):
     assert tables.main([*common, "--report"]) == 0
     assert "1 missing" in page.read_text()
     assert "| 0.000" not in page.read_text()
-    assert tables.main([*common, "--set", "epochs"]) == 2
-    assert "the setting epochs must have the form key=value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "epochs"], "the setting epochs must have the form key=value"),
+        (["--set", "epoch=3"], "unknown configuration key 'epoch'; did you mean epochs"),
+        (["--set", "seed=3"], "--set seed: a table's seeds are 1, 2, …; say how many with --seeds"),
+        (["--minutes", "5", "--set", "epochs=3"], "--minutes and --set epochs contradict each other"),
+        (["--minutes", "0"], "--minutes 0 must be positive"),
+        (["--seeds", "0"], "--seeds 0 must be at least 1"),
+        (["--data", "cooc"], "'cooc' is no named configuration"),
+    ],
+)
+def test_what_makes_no_table_is_refused_in_one_line(modules, tmp_path, capsys, options, message):
+    page = tmp_path / "p.md"
+    command = ["table1", "--data", "demo", "--runs", str(tmp_path / "runs"), "--page", str(page), *options]
+    assert modules.tables.main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_are_chosen_by_name(modules, tmp_path, capsys):
@@ -132,9 +152,9 @@ def test_a_table_fills_the_time_it_is_given(modules, tmp_path, monkeypatch, caps
         (folder / "evaluation.json").write_text(json.dumps({"AP": 0.5}))
         return 0
 
-    def measure(runs, root):
+    def measure(runs, root, jobs):
         measured.append(runs)
-        return budget.Times(epoch=2.0, evaluation=1.0, once=9.0), 60.0
+        return {run.settings: budget.Times(epoch=2.0, evaluation=1.0, once=9.0) for run in runs}, 60.0
 
     monkeypatch.setattr(table_runs.Trainings, "run", train)
     monkeypatch.setattr(budget, "measure", measure)
@@ -146,11 +166,12 @@ def test_a_table_fills_the_time_it_is_given(modules, tmp_path, monkeypatch, caps
     assert tables.main([*command, "10", "--list"]) == 2
     assert "not measured yet; start the table first" in capsys.readouterr().err
     assert tables.main([*command, "2"]) == 2
-    assert "--minutes 2 is too short for 3 rounds of 2 runs" in capsys.readouterr().err
+    assert "--minutes 2 is too short for 6 runs, 2 at a time" in capsys.readouterr().err
     assert started == []
-    for _ in range(2):  # measured once, trained once
-        assert tables.main([*command, "10"]) == 0
+    for where in ([], ["--set", "workers=1"]):  # measured once, trained once, wherever it goes on
+        assert tables.main([*command, "10", *where]) == 0
         assert (len(measured), len(started)) == (2, 6)
+        assert page.read_text().count("### Table 1") == 1
     # three rounds in 0.92 * 600 - 60 seconds: 164 seconds a run, 14 of them not in epochs
     assert all("epochs=75" in words and "evaluate_every=15" in words for words in started)
     assert "epochs=75" in page.read_text()

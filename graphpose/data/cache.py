@@ -42,6 +42,11 @@ class CachedDataset:
             self._samples[index] = self.dataset[index]
         return self._samples[index]
 
+    @property
+    def made(self) -> int:
+        """Samples that are in memory."""
+        return len(self._samples)
+
     def filling(self, workers: int, progress: bool = True) -> Iterator[int]:
         """Make what is not there yet; yields how many samples are, now and then, so that the caller may stop it.
 
@@ -68,7 +73,7 @@ class CachedDataset:
             for made in loader:
                 self._samples.update((index, sample) for index, sample in made if sample is not None)
                 bar.update(len(made))
-                yield len(self._samples)
+                yield self.made
 
     def ground_truth(self) -> dict[str, Any]:
         """Annotations of the data set underneath."""

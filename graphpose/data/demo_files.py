@@ -24,7 +24,10 @@ def write_demo(folder: Path, dataset: DemoDataset) -> None:
     """
     if (folder / ANNOTATIONS).exists():
         raise GraphposeError(f"'{folder}' has an {ANNOTATIONS} already; choose another folder")
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        save_image(folder / IMAGES / sample.file_name, sample.image)
-    (folder / ANNOTATIONS).write_text(json.dumps(dataset.ground_truth()))  # last: with it the data set is whole
+    try:
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            save_image(folder / IMAGES / sample.file_name, sample.image)
+        (folder / ANNOTATIONS).write_text(json.dumps(dataset.ground_truth()))  # last: with it the data set is whole
+    except OSError as error:
+        raise GraphposeError(f"'{folder}' cannot be written to ({error.strerror}); choose another folder") from None

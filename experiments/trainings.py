@@ -1,0 +1,82 @@
+"""The training processes of a table: shared out over the GPUs, stopped with the table, one for each run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from graphpose.errors import GraphposeError
+
+
+class Trainings:
+    """Processes that end with the table that started them.
+
+    Args:
+        gpus: names of GPUs as CUDA_VISIBLE_DEVICES has them. With several of them each process sees the one that fewest
+            others have; with none or one it sees what this process sees.
+    """
+
+    def __init__(self, gpus: Sequence[str] = ()) -> None:
+        self.gpus = tuple(gpus)
+        self._gpu_of: dict[subprocess.Popen[bytes], str] = {}
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, command: Sequence[str], **options: Any) -> int:
+        """Start a process and wait for its end; returns its exit status, -SIGTERM where all have been stopped."""
+        with self._lock:
+            if self._stopped:
+                return -signal.SIGTERM
+            gpu = ""
+            if len(self.gpus) > 1:
+                gpu = min(self.gpus, key=list(self._gpu_of.values()).count)
+                options["env"] = {**(options.get("env") or os.environ), "CUDA_VISIBLE_DEVICES": gpu}
+            process = subprocess.Popen(command, **options)
+            self._gpu_of[process] = gpu
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                del self._gpu_of[process]
+
+    def stop(self) -> None:
+        """Let every process write its checkpoint and end; none starts after this."""
+        with self._lock:
+            self._stopped = True
+            for process in self._gpu_of:
+                process.terminate()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[:count] if named else [str(index) for index in range(count)]
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """A run's folder for this process alone, as long as the context lasts or the process lives.
+
+    Raises:
+        GraphposeError: another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise GraphposeError(f"{folder} is being trained by another process; wait for it, or stop it first") from None
+    try:
+        yield
+    finally:
+        lock.release()
