@@ -14,6 +14,8 @@ from table_runs import TableRun, outcome
 
 from graphpose.visualize import save_image
 
+# total without intermediate supervision, which a network without graphs does not have
+FIELDS_LOSS = "loss of PIF and PAF"
 SHEET_WIDTH = 720  # pixels; the page is kept with the sources
 
 Curve = tuple[list[int], list[float]]  # epochs, values
@@ -55,29 +57,34 @@ def shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def curves_of(run: TableRun) -> dict[str, Curve]:
-    """Every figure of a run over its epochs."""
+    """Every figure of a run over its epochs, and :data:`FIELDS_LOSS`."""
     metrics = json.loads((run.attempts[-1] / "metrics.json").read_text())
     # a resumed run records the epochs before it again
     pairs = {name: sorted(dict(zip(one["steps"], one["values"], strict=True)).items()) for name, one in metrics.items()}
-    return {name: ([epoch for epoch, _ in of], [value for _, value in of]) for name, of in pairs.items()}
+    curves = {name: ([epoch for epoch, _ in of], [value for _, value in of]) for name, of in pairs.items()}
+    if "train.loss.total" in curves:
+        epochs, total = curves["train.loss.total"]
+        intermediate = curves.get("train.loss.intermediate", (epochs, [0.0] * len(epochs)))[1]
+        curves[FIELDS_LOSS] = (epochs, [a - b for a, b in zip(total, intermediate, strict=True)])
+    return curves
 
 
 def draw_curves(path: Path, rows: Mapping[str, Sequence[Mapping[str, Curve]]]) -> None:
-    """Total loss and AP (MPII: mAP) over epochs; a colour for each row, a line for each of its runs.
+    """Loss of the fields and AP (MPII: mAP) over epochs; a colour for each row, a line for each of its runs.
 
     AP has a panel of its own only where it was measured more than once.
     """
     from matplotlib.figure import Figure
 
     known = {name: len(curve[0]) for runs in rows.values() for run in runs for name, curve in run.items()}
-    figures = ["train.loss.total"] + [name for name in ("val.AP", "val.mAP") if known.get(name, 0) > 1]
+    figures = [FIELDS_LOSS] + [name for name in ("val.AP", "val.mAP") if known.get(name, 0) > 1]
     drawing = Figure(figsize=(6.4 * len(figures), 4), layout="constrained")
     for axes, figure in zip(drawing.subplots(1, len(figures), squeeze=False)[0], figures, strict=True):
         for number, (name, runs) in enumerate(rows.items()):
             for run in runs:
                 axes.plot(*run[figure], color=f"C{number}", linewidth=1.2, alpha=0.8, marker=".")
             axes.plot([], [], color=f"C{number}", label=name)
-        axes.set(xlabel="epoch", ylabel=figure.removeprefix("train.").removeprefix("val."))
+        axes.set(xlabel="epoch", ylabel=figure.removeprefix("val."))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     drawing.savefig(path, dpi=110)

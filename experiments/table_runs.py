@@ -60,7 +60,7 @@ class TableRun:
     def folder(self) -> Path:
         """Folder of the run's attempts; another one after the named configuration itself has changed."""
         usual = {key: value for key, value in (DEFAULTS | NAMED[self.named]).items() if key not in MACHINE_KEYS}
-        settings = tuple((key, value) for key, value in self.settings if key not in MACHINE_KEYS)
+        settings = tuple(identifying(dict(self.settings)).items())
         known = json.dumps([dataclasses.replace(self, settings=settings).arguments, usual], sort_keys=True)
         digest = hashlib.sha256(known.encode()).hexdigest()[:12]
         return self.root / f"{self.named}-{digest}"
@@ -102,6 +102,15 @@ class Outcome:
     commit: str = ""
     machine: str = ""
     heartbeat: str = ""
+
+
+def identifying(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What of some settings makes a run another one: not the machine's part of them, and of a file only its name."""
+    return {
+        key: Path(value).name if isinstance(value, str) and "/" in value else value
+        for key, value in settings.items()
+        if key not in MACHINE_KEYS
+    }
 
 
 def expand(row: Row, data: str, seeds: int, extra: Mapping[str, Any], root: Path) -> list[TableRun]:

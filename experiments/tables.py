@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import json
 import re
 import shlex
@@ -34,7 +35,7 @@ from paper_tables import TABLES, Row, Table
 from table_budget import SETS, epochs_that_fit
 from table_pictures import draw_pictures
 from table_report import Line, comma_separated, markdown, replace_section
-from table_runs import MACHINE_KEYS, Outcome, TableRun, execute, expand, outcome, refuse_running, threads_of
+from table_runs import Outcome, TableRun, execute, expand, identifying, outcome, refuse_running, threads_of
 from trainings import Trainings, claimed, visible_gpus
 
 from graphpose.errors import GraphposeError
@@ -118,10 +119,11 @@ def make_table(options: argparse.Namespace) -> None:
         return
     unfinished = [] if options.report else train_missing(runs, options.retry_failed, options.jobs)
     lines = [Line(row, {run.seed: outcome(run) for run in of_row}) for row, of_row in runs.items()]
-    told_apart = [f"{key}={value}" for key, value in extra.items() if key not in MACHINE_KEYS]
-    name = " ".join([options.table, options.data, *options.rows, *told_apart])
+    name = " ".join(
+        [options.table, options.data, *options.rows, *(f"{key}={value}" for key, value in identifying(extra).items())]
+    )
     text = markdown(table, lines, options.data, command_of(options, extra))
-    file_name = re.sub(r"[^\w.=-]+", "_", name)
+    file_name = file_name_of(name)
     if options.pictures:
         text += draw_pictures(runs, options.page.parent, Path(options.page.stem) / file_name)
     replace_section(options.page, name, text)
@@ -131,6 +133,12 @@ def make_table(options: argparse.Namespace) -> None:
     print(f"{text}\nwritten to {options.page} and {csv}")
     if unfinished:
         raise GraphposeError("; ".join(unfinished))
+
+
+def file_name_of(name: str) -> str:
+    """A table's name as that of a file; a long one is cut and told apart by its digest."""
+    plain = re.sub(r"[^\w.=-]+", "_", name)
+    return plain if len(plain) <= 80 else f"{plain[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def runs_of(table: Table, options: argparse.Namespace, extra: Mapping[str, Any]) -> dict[Row, list[TableRun]]:

@@ -18,9 +18,17 @@ def test_curves_of_a_resumed_run_have_each_epoch_once(modules, tmp_path):
     pictures = modules.table_pictures
     (run,) = runs_of(modules, "baseline", tmp_path)
     folder = attempt(run, "COMPLETED", metrics={"AP": 0.5})
-    metrics = {"val.AP": {"steps": [1, 2, 2, 3], "values": [0.1, 0.2, 0.2, 0.3]}}
+    metrics = {
+        "val.AP": {"steps": [1, 2, 2, 3], "values": [0.1, 0.2, 0.2, 0.3]},
+        "train.loss.total": {"steps": [1, 2, 2, 3], "values": [9.0, 8.0, 8.0, 7.5]},
+    }
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    assert pictures.curves_of(run) == {"val.AP": ([1, 2, 3], [0.1, 0.2, 0.3])}
+    curves = pictures.curves_of(run)
+    assert curves["val.AP"] == ([1, 2, 3], [0.1, 0.2, 0.3])
+    assert curves[pictures.FIELDS_LOSS] == ([1, 2, 3], [9.0, 8.0, 7.5])
+    metrics["train.loss.intermediate"] = {"steps": [1, 2, 2, 3], "values": [2.0, 1.0, 1.0, 0.5]}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert pictures.curves_of(run)[pictures.FIELDS_LOSS] == ([1, 2, 3], [7.0, 7.0, 7.0])
 
 
 def test_a_run_without_a_contact_sheet_is_drawn_as_a_curve_alone(modules, tmp_path):

@@ -186,7 +186,12 @@ def test_a_setting_that_no_run_takes_is_refused_before_anything_starts(modules, 
 
 
 def test_where_a_run_is_made_does_not_make_it_another_run(modules, tmp_path):
-    (run,) = runs_of(modules, "baseline", tmp_path, data="coco_local")
-    (elsewhere,) = runs_of(modules, "baseline", tmp_path, data="coco_local", workers="7", data_root="/sets")
+    common = {"modules": modules, "row_name": "baseline", "root": tmp_path, "data": "coco_local"}
+    (run,) = runs_of(**common, pretrained="weights/r50.safetensors")
+    (elsewhere,) = runs_of(**common, pretrained="/sets/r50.safetensors", workers="7", data_root="/sets")
     assert elsewhere.folder == run.folder
-    assert elsewhere.arguments == ["coco_local", "adjacency=none", "data_root=/sets", "workers=7", "seed=1"]
+    assert elsewhere.arguments == [
+        "coco_local", "adjacency=none", "data_root=/sets", "pretrained=/sets/r50.safetensors", "workers=7", "seed=1"
+    ]  # fmt: skip
+    (other,) = runs_of(**common, pretrained="weights/r50_v2.safetensors")
+    assert other.folder != run.folder

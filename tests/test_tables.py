@@ -98,6 +98,14 @@ def test_rows_are_chosen_by_name(modules, tmp_path, capsys):
     assert "--rows DGCN: the table has no such row; choose among baseline, GCN-A_I" in capsys.readouterr().err
 
 
+def test_a_table_with_many_settings_has_a_file_name_that_a_disk_takes(modules):
+    name = modules.tables.file_name_of
+    assert name("table1 demo epochs=3 γ = 1") == "table1_demo_epochs=3_γ_=_1"
+    long = "table1 demo " + " ".join(f"key{i}=value" for i in range(40))
+    assert len(name(long)) < 90
+    assert name(long) != name(long + " more")
+
+
 TINY = [
     "demo_train_scenes=4", "demo_val_scenes=2", "workers=0", "image_size=64", "batch_size=2", "contact_sheet_images=1",
     "backbone=test_resnet", "augment.long_edge=64",
