@@ -178,6 +178,9 @@ def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jo
     threads = None if jobs == 1 else threads_of(jobs)
     trainings = Trainings(visible_gpus())
 
+    def say(line: str) -> None:
+        print(f"{line}\n", end="", flush=True)  # in one piece, beside those of other threads
+
     def bring_to_its_end(number: int, run: TableRun) -> str:
         try:
             with claimed(run.folder):
@@ -185,11 +188,11 @@ def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jo
                 state = outcome(run).state
                 if state == "done" or (state == "failed" and not retry_failed):
                     return ""
-                print(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}", flush=True)
+                say(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}")
                 after = execute(run, trainings, threads)
         except GraphposeError as error:
             return str(error)
-        print(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip(), flush=True)
+        say(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip())
         return "" if run.attempts else f"{' '.join(run.arguments)}: {after.reason}"  # no record says that it failed
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -149,6 +149,24 @@ def test_a_run_that_another_process_trains_is_left_to_it(modules, tmp_path, monk
     assert "is being trained by another process" in sentence
 
 
+def test_a_run_that_has_no_record_yet_is_not_started_twice(modules, tmp_path, monkeypatch):
+    """Two tables that share it, the second started before the first one's process has got as far as its record."""
+    table_runs, tables = modules.table_runs, modules.tables
+    (run,) = runs_of(modules, "DGCN-A_d", tmp_path)
+    assert [run] == runs_of(modules, "F16", tmp_path, "table3")
+    sentences = []
+
+    def train(_, command):
+        sentences.append(tables.train_missing({"table3": [run]}, retry_failed=False))
+        attempt(run, "COMPLETED", metrics={"AP": 0.6})
+        return 0
+
+    monkeypatch.setattr(table_runs.Trainings, "run", train)
+    assert tables.train_missing({"table1": [run]}, retry_failed=False) == []
+    assert sentences == [[f"{run.folder} is being trained by another process; wait for it, or stop it first"]]
+    assert len(run.attempts) == 1
+
+
 def test_a_heart_that_a_killed_process_left_goes_cold(modules, tmp_path, monkeypatch):
     table_runs = modules.table_runs
     (run,) = runs_of(modules, "baseline", tmp_path)

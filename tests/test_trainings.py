@@ -65,7 +65,7 @@ def test_a_stopped_table_starts_nothing_more(trainings):
     assert training.run([sys.executable, "-c", "raise SystemExit(3)"]) == -signal.SIGTERM
 
 
-def test_a_run_is_one_process_es_alone_until_it_ends(trainings, tmp_path):
+def test_a_run_belongs_to_one_process_until_that_ends(trainings, tmp_path):
     """Also when it ends by SIGKILL."""
     hold = (
         f"import sys; sys.path.insert(0, {str(trainings.Path(trainings.__file__).parent)!r})\n"
