@@ -1,4 +1,4 @@
-# make run   trains and evaluates the demo (CPU, about 9 minutes), into runs/
+# make run   trains and evaluates the demo (CPU, 6 to 9 minutes), into runs/
 # make test  runs the tests; compiles torch-scatter once
 # make lint  ruff and mypy
 # Set PYTHON to choose the interpreter (3.10 or newer) that .venv is made from.

@@ -156,7 +156,7 @@ def markdown(table: Table, lines: Sequence[Line], data: str, command: str) -> st
     of_one_kind = data != "paper" or len({line.row.data for line in lines}) == 1  # other data, other noise
     if of_one_kind and (pooled := pooled_error(lines, metrics[0])):
         out.append(
-            f"All rows together (seeds as blocks, {pooled.degrees} degrees of freedom): a run deviates from its row "
+            f"All rows together (seeds as blocks, degrees of freedom: {pooled.degrees}): a run deviates from its row "
             f"and seed by {pooled.deviation:.4f}, so the 95 % interval of a difference between two rows' means is the "
             f"difference ± {pooled.half_width:.3f}."
         )
