@@ -170,11 +170,39 @@ class Settings:
     data: dict[str, Any]
 
 
+# What a key takes beside values of its default's type.
+ALSO: dict[str, tuple[type, ...]] = {
+    "pretrained": (str,),
+    "statistics": (str,),
+    "adjacency": (type(None),),  # `adjacency=None`, as typed
+    "long_edge": (int, type(None)),
+    "augment.long_edge": (type(None),),
+    "test_scales": (int, float),
+}
+TYPE_NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", list: "a list"}
+
+
+def check_type(key: str, value: Any, usual: Any) -> None:
+    """GraphposeError naming a key whose value, or whose list's, is of another type than its usual one."""
+
+    def fits(value: Any, kind: type, also: tuple[type, ...] = ()) -> bool:
+        kinds = {float: (int, float), list: (list, tuple)}.get(kind, (kind,)) + also
+        return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+    kind = type(usual)
+    if not fits(value, kind, ALSO.get(key, ())):
+        raise GraphposeError(f"{key}={value} must be {TYPE_NAMES.get(kind, 'as in print_config')}")
+    if kind is list and usual and isinstance(value, (list, tuple)):
+        item = type(usual[0])
+        if not all(fits(one, item) for one in value):
+            raise GraphposeError(f"{key}={value} must be a list, each of it {TYPE_NAMES[item]}")
+
+
 def check_keys(config: Mapping[str, Any], known: Mapping[str, Any] = DEFAULTS, prefix: str = "") -> None:
-    """Refuse keys that no part reads.
+    """Refuse keys that no part reads, and values of the wrong type.
 
     Raises:
-        GraphposeError: names the key and the nearest valid ones.
+        GraphposeError: names the key and the nearest valid ones, or what its value must be.
     """
     for key, value in config.items():
         if key == "seed" and not prefix:
@@ -187,6 +215,8 @@ def check_keys(config: Mapping[str, Any], known: Mapping[str, Any] = DEFAULTS, p
             if not isinstance(value, Mapping):
                 raise GraphposeError(f"configuration key '{prefix}{key}' is a group; set {prefix}{key}.<name>=…")
             check_keys(value, known[key], f"{prefix}{key}.")
+        else:
+            check_type(prefix + key, value, known[key])
 
 
 def build_settings(config: Mapping[str, Any], skeleton: Skeleton = COCO) -> Settings:

@@ -19,12 +19,12 @@ def prepare(experiment: Experiment, arguments: list[str]) -> list[str]:
     Raises:
         GraphposeError: the run to resume is not there or its checkpoint cannot be read.
     """
-    begin = arguments.index("with") + 1 if "with" in arguments else len(arguments)
-    flags, updates = arguments[1:begin], arguments[begin:]
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-F", "--file_storage", type=Path, default=Path("runs"))
-    options, flags = parser.parse_known_args(flags)  # Sacred's own observer may leave half a file behind
+    options, others = parser.parse_known_args(arguments[1:])  # Sacred's own observer may leave half a file behind
     runs = options.file_storage
+    begin = others.index("with") + 1 if "with" in others else len(others)
+    flags, updates = others[:begin], others[begin:]
     named = []
     for i, update in enumerate(updates):
         if update.startswith("resume="):

@@ -30,7 +30,7 @@ def configured(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         settings: values by key; those of a group as "loss.pif_offset".
 
     Raises:
-        GraphposeError: there is no such configuration or group.
+        GraphposeError: there is no such configuration or group, or a group is set as a whole.
     """
     if name not in NAMED:
         raise GraphposeError(f"'{name}' is no named configuration; choose one of {', '.join(NAMED)}")
@@ -38,6 +38,8 @@ def configured(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     groups = sorted(key for key, value in config.items() if isinstance(value, dict))
     for key, value in settings.items():
         group, dot, member = key.rpartition(".")
+        if key in groups:
+            raise GraphposeError(f"configuration key '{key}' is a group; set {key}.<name>=…")
         if dot and group not in groups:
             raise GraphposeError(f"{key}: there is no group '{group}', only {', '.join(groups)}")
         (config[group] if dot else config)[member] = value

@@ -16,11 +16,13 @@ interrupted.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +126,10 @@ def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ra
     train_set, val_set = build_datasets(config, _seed)
     settings = build_settings(config, train_set.skeleton)
     train_loader, val_loader = build_loaders(settings, train_set, val_set, _seed, ranks)
-    trainer = build_trainer(settings, train_loader, _run, _seed, ranks)
-    if _config["resume"]:
-        resume(trainer, Path(_config["resume"]), train_set, _run)
+    content = load_checkpoint(Path(_config["resume"])) if _config["resume"] else None
+    trainer = build_trainer(settings, train_loader, _run, _seed, ranks, content)
+    if content is not None:
+        resume(trainer, Path(_config["resume"]), content, train_set, _run)
         take_over_relations(trainer, Path(_config["resume"]).parent, folder)
     decoder = build_decoder(trainer.network.spec, settings.decoder)
     parameters = sum(p.numel() for p in trainer.network.parameters())
@@ -163,7 +166,7 @@ def train_and_evaluate(_config: dict[str, Any], _run: Run, _seed: int, ranks: Ra
 
 
 def fill(cache: CachedDataset, checkpointer: Checkpointer, ranks: Ranks) -> None:
-    """Make all training samples before the epochs, in as many processes as this one has threads; stops as those do."""
+    """Make all training samples before the epochs; as many processes as this one has threads make many of them."""
     started = time.perf_counter()
     with worker_failures_named():
         for _ in cache.filling(torch.get_num_threads(), progress=ranks.is_first):
@@ -173,18 +176,31 @@ def fill(cache: CachedDataset, checkpointer: Checkpointer, ranks: Ranks) -> None
     checkpointer.after_step()  # where ranks stop together
 
 
-def build_trainer(settings: Settings, loader: PoseLoader, run: Run, seed: int, ranks: Ranks) -> Trainer:
-    """Network and trainer; the same weights on every rank, graphs and noise of its own."""
+def build_trainer(
+    settings: Settings, loader: PoseLoader, run: Run, seed: int, ranks: Ranks, content: Mapping[str, Any] | None = None
+) -> Trainer:
+    """Network and trainer; the same weights on every rank, graphs and noise of its own.
+
+    Args:
+        settings, loader, run, seed, ranks: what they are built from.
+        content: of the checkpoint whose weights come next; the pretrained ones, from which the run once began and which
+            decided its backbone's variant, are not needed then.
+    """
     torch.manual_seed(seed)
-    network = PoseNetwork(settings.network).to(resolve_device(settings.data["device"]))
+    if content is None:
+        network = PoseNetwork(settings.network)
+    else:
+        variant = content["config"]["backbone_variant"]
+        network = PoseNetwork(dataclasses.replace(settings.network, pretrained=False, backbone_variant=variant))
+        network.config = dataclasses.replace(network.config, pretrained=settings.network.pretrained)
+    network.to(resolve_device(settings.data["device"]))
     torch.manual_seed(derived_seed(seed, ranks.rank))
     network.seed_graphs(derived_seed(seed, ranks.rank))
     return Trainer(network, PoseLoss(settings.loss), loader, settings.train, run.log_scalar, ranks)
 
 
-def resume(trainer: Trainer, checkpoint: Path, dataset: PoseDataset, run: Run) -> None:
-    """Take up training from a checkpoint, and its figures into this run's record."""
-    content = load_checkpoint(checkpoint)
+def resume(trainer: Trainer, checkpoint: Path, content: Mapping[str, Any], dataset: PoseDataset, run: Run) -> None:
+    """Take up training from a checkpoint's content, and its figures into this run's record."""
     require_skeleton(content, dataset.skeleton, checkpoint)
     trainer.restore(content)
     run.info["resumed_from"] = {"checkpoint": str(checkpoint), "epoch": trainer.epoch, "step": trainer.step}

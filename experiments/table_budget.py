@@ -9,20 +9,24 @@ import hashlib
 import heapq
 import json
 import math
+import platform
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
 from named_configurations import configured
-from table_runs import TableRun, execute, outcome, threads_of
-from trainings import Trainings, claimed, visible_gpus
+from table_runs import MACHINE_KEYS, TableRun, execute, outcome, refuse_running, threads_of
+from trainings import Trainings, claimed, gpus_for
 
 from graphpose.errors import GraphposeError
 
-PROBE_EPOCHS = 3  # the first trains no backbone and fills caches
+PROBE_EPOCHS = 3  # the first may train no backbone
 EVALUATIONS = 5  # over a run, for its curve
 MARGIN = 0.92  # machines are noisy, and longer runs are evaluated on more detections
+WALL = "wall_seconds.txt"  # beside a measured run: from its process's start, which its record does not have, to its end
 SETS = ("epochs", "evaluate_every", "milestones")  # what a budget decides
 
 Settings = tuple[tuple[str, str], ...]  # of runs that differ in their seeds alone
@@ -65,9 +69,10 @@ def epochs_that_fit(runs: Sequence[TableRun], minutes: float, jobs: int, may_run
         raise GraphposeError("how many epochs fit was not measured yet; start the table first")
     measured = probes(runs, jobs)
     print(f"measuring {PROBE_EPOCHS} epochs of {len(measured)} runs, {jobs} at a time", flush=True)
-    times, spent = measure(measured, root / f"probes-{jobs}", jobs)
+    times, spent = measure(measured, root / f"probes-{machine(runs[0], jobs)}", jobs)
     for settings, one in times.items():
-        print(f"{' '.join(f'{key}={value}' for key, value in settings)}: an epoch takes {one.epoch:.2f} s, an "
+        words = " ".join(f"{key}={value}" for key, value in settings) or runs[0].named
+        print(f"{words}: an epoch takes {one.epoch:.2f} s, an "
               f"evaluation {one.evaluation:.1f} s, the rest {one.once:.1f} s", flush=True)  # fmt: skip
     available = MARGIN * 60 * minutes - spent
     epochs = most_epochs([times[run.settings] for run in runs], jobs, available)
@@ -114,6 +119,14 @@ def settings_for(epochs: int, usual: Mapping[str, Any]) -> dict[str, str]:
     return settings
 
 
+def machine(run: TableRun, jobs: int) -> str:
+    """What times depend on beside a run's settings, as a short name."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    placed = [pair for pair in run.settings if pair[0] in MACHINE_KEYS]
+    known = json.dumps([platform.node(), gpus, placed, jobs])
+    return hashlib.sha256(known.encode()).hexdigest()[:12]
+
+
 def measure(runs: Sequence[TableRun], root: Path, jobs: int) -> tuple[dict[Settings, Times], float]:
     """Train a few epochs of some runs; what was measured before under ``root`` is not measured again.
 
@@ -124,15 +137,18 @@ def measure(runs: Sequence[TableRun], root: Path, jobs: int) -> tuple[dict[Setti
         GraphposeError: a run failed, or another process measures it.
     """
     short = (("epochs", str(PROBE_EPOCHS)), ("evaluate_every", str(PROBE_EPOCHS)))
-    trainings = Trainings(visible_gpus())
+    trainings = Trainings(gpus_for(run.device for run in runs))
 
     def times_of_probe(run: TableRun) -> Times:
         settings = tuple(sorted((*((key, value) for key, value in run.settings if key not in SETS), *short)))
         probe = dataclasses.replace(run, settings=settings, root=root)
         with claimed(probe.folder):
+            refuse_running(probe, trainings)
             state = outcome(probe)
             if state.state != "done":
+                begun = time.perf_counter()
                 state = execute(probe, trainings, threads_of(jobs))
+                (probe.folder / WALL).write_text(str(time.perf_counter() - begun))
         if state.state != "done":
             raise GraphposeError(f"measuring the run {' '.join(probe.arguments)} failed: {state.reason}")
         return times_of(probe)
@@ -154,7 +170,7 @@ def measure(runs: Sequence[TableRun], root: Path, jobs: int) -> tuple[dict[Setti
 
 
 def times_of(run: TableRun) -> Times:
-    """Times of a run that is done, from its record."""
+    """Times of a measured run, from its record and the seconds that its process lived."""
     metrics = json.loads((run.attempts[-1] / "metrics.json").read_text())
     epochs = metrics["train.seconds"]["values"]
     last_figure = {
@@ -164,4 +180,4 @@ def times_of(run: TableRun) -> Times:
     trained = max(moment for name, moment in last_figure.items() if name.startswith("train."))
     evaluated = max(moment for name, moment in last_figure.items() if name.startswith("val."))
     evaluation = (evaluated - trained).total_seconds()
-    return Times(max(epochs[1:]), evaluation, outcome(run).seconds - sum(epochs) - evaluation)
+    return Times(max(epochs[1:]), evaluation, float((run.folder / WALL).read_text()) - sum(epochs) - evaluation)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -31,6 +32,8 @@ DEAD_AFTER_SECONDS = 90
 
 # Where a run is made does not make it another run.
 MACHINE_KEYS = ("data_root", "device", "workers")
+
+REFUSAL = "refused.txt"  # why the last start of a run came to nothing, beside its attempts
 
 SCRIPT = Path(__file__).parent / "run.py"
 
@@ -57,10 +60,19 @@ class TableRun:
         return [self.named, *(f"{key}={value}" for key, value in self.settings), f"seed={self.seed}"]
 
     @property
+    def device(self) -> str:
+        """Where it trains."""
+        return dict(self.settings).get("device", "auto")
+
+    @property
     def folder(self) -> Path:
         """Folder of the run's attempts; another one after the named configuration itself has changed."""
         usual = {key: value for key, value in (DEFAULTS | NAMED[self.named]).items() if key not in MACHINE_KEYS}
-        settings = tuple(identifying(dict(self.settings)).items())
+        settings = tuple(
+            (key, file_digest(value) if key == "pretrained" else value)
+            for key, value in self.settings
+            if key not in MACHINE_KEYS
+        )
         known = json.dumps([dataclasses.replace(self, settings=settings).arguments, usual], sort_keys=True)
         digest = hashlib.sha256(known.encode()).hexdigest()[:12]
         return self.root / f"{self.named}-{digest}"
@@ -104,13 +116,19 @@ class Outcome:
     heartbeat: str = ""
 
 
-def identifying(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What of some settings makes a run another one: not the machine's part of them, and of a file only its name."""
-    return {
-        key: Path(value).name if isinstance(value, str) and "/" in value else value
+@functools.cache
+def file_digest(path: str) -> str:
+    """What a file of weights is known by wherever it lies: its bytes. The text itself where it names no file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else path
+
+
+def headline(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as they stand in a table's name: not those of the machine, and of a file of weights only its name."""
+    return [
+        f"{key}={Path(str(value)).name if key == 'pretrained' else value}"
         for key, value in settings.items()
         if key not in MACHINE_KEYS
-    }
+    ]
 
 
 def expand(row: Row, data: str, seeds: int, extra: Mapping[str, Any], root: Path) -> list[TableRun]:
@@ -147,6 +165,9 @@ def _usual(named: str, key: str) -> Any:
 def outcome(run: TableRun) -> Outcome:
     """State of a run from the record of its attempts."""
     attempts = run.attempts
+    refusal = run.folder / REFUSAL
+    if refusal.is_file():
+        return Outcome("failed", reason=refusal.read_text())
     if not attempts:
         return Outcome("missing")
     records = [_read(path / "run.json") for path in attempts]
@@ -174,19 +195,26 @@ def threads_of(jobs: int) -> int:
     return max(1, (os.cpu_count() or 1) // jobs)
 
 
-def refuse_running(run: TableRun) -> None:
+def refuse_running(run: TableRun, trainings: Trainings) -> None:
     """Make sure that nobody trains this run, waiting until a heart that a killed process left has gone cold.
 
     Raises:
-        GraphposeError: it beats.
+        GraphposeError: it beats, or the trainings were stopped meanwhile.
     """
     first = outcome(run)
     if first.state == "running":
-        print(f"{run.folder} was alive moments ago; waiting for its next sign of life, or for none", flush=True)
+        say(f"{run.folder} was alive moments ago; waiting for its next sign of life, or for none")
     while (now := outcome(run)).state == "running":
         if now.heartbeat != first.heartbeat:
             raise GraphposeError(f"{run.folder} is being trained by another process; wait for it, or stop it first")
+        if trainings.stopped:
+            raise GraphposeError(f"the run {' '.join(run.arguments)} was not taken up again")
         time.sleep(1)
+
+
+def say(line: str) -> None:
+    """Print a line in one piece, beside those of other threads."""
+    print(f"{line}\n", end="", flush=True)
 
 
 def execute(run: TableRun, trainings: Trainings, threads: int | None = None) -> Outcome:
@@ -199,9 +227,13 @@ def execute(run: TableRun, trainings: Trainings, threads: int | None = None) -> 
             folder. None leaves both as they are.
 
     Raises:
-        GraphposeError: the run was interrupted.
+        GraphposeError: the run was interrupted, or refused before there was a record of it; that is known as its
+            failure then.
     """
+    before = len(run.attempts)
     run.folder.mkdir(parents=True, exist_ok=True)
+    refusal = run.folder / REFUSAL
+    refusal.unlink(missing_ok=True)
     (run.folder / "request.json").write_text(json.dumps({"with": run.arguments}, indent=1))
     if threads is None:
         code = trainings.run(run.command)
@@ -209,11 +241,11 @@ def execute(run: TableRun, trainings: Trainings, threads: int | None = None) -> 
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         with (run.folder / "output.txt").open("a") as output:
             code = trainings.run(run.command, env=environment, stdout=output, stderr=output)
-    after = outcome(run)
-    if after.state == "missing" and code >= 0:  # refused before Sacred made a record of it
+    if code >= 0 and len(run.attempts) == before:
         place = "above" if threads is None else f"in {run.folder / 'output.txt'}"
-        reason = f"run.py ended with status {code} before the run began, see its message {place}"
-        return Outcome("failed", reason=reason)
+        refusal.write_text(f"run.py ended with status {code} before the run began")
+        raise GraphposeError(f"{' '.join(run.arguments)}: {refusal.read_text()}, see its message {place}")
+    after = outcome(run)
     if after.state in ("missing", "interrupted", "running"):  # a killed process cannot say so itself
         raise GraphposeError(
             f"the run {' '.join(run.arguments)} was interrupted (status {code}); start the table again to go on with it"

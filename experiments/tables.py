@@ -29,61 +29,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
 from named_configurations import typed_settings
 from paper_tables import TABLES, Row, Table
 from table_budget import SETS, epochs_that_fit
+from table_parameters import parameters, show_parameters
 from table_pictures import draw_pictures
 from table_report import Line, comma_separated, markdown, replace_section
-from table_runs import Outcome, TableRun, execute, expand, identifying, outcome, refuse_running, threads_of
-from trainings import Trainings, claimed, visible_gpus
+from table_runs import Outcome, TableRun, execute, expand, headline, outcome, refuse_running, say, threads_of
+from trainings import Trainings, claimed, gpus_for
 
 from graphpose.errors import GraphposeError
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
-
-# Table 4: name, backbone, strides of the DGCN heads, MB of parameters.
-TABLE_4 = (
-    ("baseline-50", "resnet50", (), 96),
-    ("DGCN-50", "resnet50", (16,), 102),
-    ("DGCN-50", "resnet50", (16, 8), 121),
-    ("DGCN-50", "resnet50", (16, 8, 4), 127),
-    ("baseline-101", "resnet101", (), 169),
-    ("DGCN-101", "resnet101", (16,), 174),
-    ("baseline-152", "resnet152", (), 229),
-    ("DGCN-152", "resnet152", (16,), 234),
-)
-
-
-def parameter_mib(backbone: str, strides: tuple[int, ...]) -> float:
-    """MiB of float32 parameters of a network with DGCN heads at ``strides``, or of the baseline if there are none."""
-    config = (
-        PoseNetworkConfig(backbone=backbone, strides=strides)
-        if strides
-        else PoseNetworkConfig(backbone=backbone, adjacency="none")
-    )
-    with torch.device("meta"):  # shapes are enough
-        network = PoseNetwork(config)
-    return sum(parameter.numel() for parameter in network.parameters()) * 4 / 2**20
-
-
-def parameters() -> list[dict[str, Any]]:
-    """Table 4: one row per network with the paper's figure and ours."""
-    return [
-        {
-            "name": name,
-            "heads": len(strides),
-            "paper_mib": paper,
-            "ours_mib": round(parameter_mib(backbone, strides), 2),
-        }
-        for name, backbone, strides, paper in TABLE_4
-    ]
-
-
-def show_parameters(rows: list[dict[str, Any]]) -> str:
-    """Table 4 as text."""
-    lines = [f"{'name':12}  {'heads':>5}  {'paper MiB':>9}  {'ours MiB':>8}"]
-    lines += [f"{row['name']:12}  {row['heads']:5}  {row['paper_mib']:9}  {row['ours_mib']:8.1f}" for row in rows]
-    return "\n".join(lines)
 
 
 def print_parameters(options: argparse.Namespace) -> None:
@@ -119,9 +74,7 @@ def make_table(options: argparse.Namespace) -> None:
         return
     unfinished = [] if options.report else train_missing(runs, options.retry_failed, options.jobs)
     lines = [Line(row, {run.seed: outcome(run) for run in of_row}) for row, of_row in runs.items()]
-    name = " ".join(
-        [options.table, options.data, *options.rows, *(f"{key}={value}" for key, value in identifying(extra).items())]
-    )
+    name = " ".join([options.table, options.data, *options.rows, *headline(extra)])
     text = markdown(table, lines, options.data, command_of(options, extra))
     file_name = file_name_of(name)
     if options.pictures:
@@ -176,28 +129,31 @@ def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jo
     """
     ordered = in_order(runs)
     threads = None if jobs == 1 else threads_of(jobs)
-    trainings = Trainings(visible_gpus())
+    trainings = Trainings(gpus_for(run.device for run in ordered))
 
-    def say(line: str) -> None:
-        print(f"{line}\n", end="", flush=True)  # in one piece, beside those of other threads
+    def at_its_end(run: TableRun) -> bool:
+        state = outcome(run).state
+        return state == "done" or (state == "failed" and not retry_failed)
 
     def bring_to_its_end(number: int, run: TableRun) -> str:
         try:
+            if at_its_end(run):
+                return ""
             with claimed(run.folder):
-                refuse_running(run)
-                state = outcome(run).state
-                if state == "done" or (state == "failed" and not retry_failed):
+                refuse_running(run, trainings)
+                if at_its_end(run):  # now: another table may have brought it there
                     return ""
+                state = outcome(run).state
                 say(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}")
                 after = execute(run, trainings, threads)
         except GraphposeError as error:
             return str(error)
         say(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip())
-        return "" if run.attempts else f"{' '.join(run.arguments)}: {after.reason}"  # no record says that it failed
+        return ""
 
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(bring_to_its_end, number, run) for number, run in enumerate(ordered, start=1)]
         try:
+            futures = [pool.submit(bring_to_its_end, number, run) for number, run in enumerate(ordered, start=1)]
             return [sentence for future in futures if (sentence := future.result())]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ class Trainings:
         self.gpus = tuple(gpus)
         self._gpu_of: dict[subprocess.Popen[bytes], str] = {}
         self._lock = threading.Lock()
-        self._stopped = False
+        self.stopped = False
 
     def run(self, command: Sequence[str], **options: Any) -> int:
         """Start a process and wait for its end; returns its exit status, -SIGTERM where all have been stopped."""
         with self._lock:
-            if self._stopped:
+            if self.stopped:
                 return -signal.SIGTERM
             gpu = ""
             if len(self.gpus) > 1:
@@ -51,13 +51,15 @@ class Trainings:
     def stop(self) -> None:
         """Let every process write its checkpoint and end; none starts after this."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             for process in self._gpu_of:
                 process.terminate()
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+def gpus_for(devices: Iterable[str]) -> list[str]:
+    """Names of the GPUs to share out among runs on these devices; none where a run has chosen its own."""
+    if not set(devices) <= {"auto", "cuda"}:
+        return []
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[:count] if named else [str(index) for index in range(count)]
@@ -68,14 +70,16 @@ def claimed(folder: Path) -> Iterator[None]:
     """A run's folder for this process alone, as long as the context lasts or the process lives.
 
     Raises:
-        GraphposeError: another process has it.
+        GraphposeError: another process has it, or it cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise GraphposeError(f"{folder} is being trained by another process; wait for it, or stop it first") from None
+    except OSError as error:
+        raise GraphposeError(f"{folder} cannot be written to ({error}); choose another folder with --runs") from None
     try:
         yield
     finally:

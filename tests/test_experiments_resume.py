@@ -1,5 +1,6 @@
 """Runs that are killed, told to stop or fail, as Sacred records them, and how they go on."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -8,12 +9,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from experiment_setup import EXPERIMENTS, import_run, launch
 
 from graphpose.checkpoint import load_checkpoint
+from graphpose.data.demo import DemoDataset
+from graphpose.data.loader import make_loader
+from graphpose.data.transforms import EvalTransform
+from graphpose.distributed import ALONE
+from graphpose.errors import GraphposeError
+from graphpose.nn.network import PoseNetwork
 
 TINY = [
     "backbone=test_resnet", "demo_train_scenes=12", "demo_val_scenes=3", "image_size=64", "augment.long_edge=64",
@@ -95,6 +103,35 @@ def test_a_finished_run_goes_on_with_more_epochs_and_refuses_to_become_another(r
     assert "adjacency=none, but the run to resume has adjacency=dynamic" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="there is no run 'runs/9'; 'runs' has 2, 1"):
         launch(run, "with", "resume=9")
+
+
+def test_a_resumed_run_keeps_the_trunk_that_its_pretrained_weights_once_decided(run):
+    """ResNet v1 and v1.5 have weights of the same names and shapes."""
+    configurations = importlib.import_module("configurations")
+    changes = {"backbone": "resnet26", "stem_pool": False, "pretrained": "no_longer_there.pth", "upsample": 2}
+    settings = configurations.build_settings(configurations.DEFAULTS | changes)
+    loader = make_loader(DemoDataset(2, size=64), EvalTransform(None), 1, shuffle=False)
+    record, content = SimpleNamespace(log_scalar=None), {"config": {"backbone_variant": "v1"}}
+    network = run.build_trainer(settings, loader, record, 1, ALONE, content).network
+    assert (network.config.backbone_variant, network.config.pretrained) == ("v1", "no_longer_there.pth")
+    v1 = PoseNetwork(dataclasses.replace(settings.network, pretrained=False, backbone_variant="v1"))
+    v1.load_state_dict(network.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(v1.eval()(images)["pif"], network.eval()(images)["pif"])  # v1.5 is far off
+    with pytest.raises(GraphposeError, match="no_longer_there"):
+        run.build_trainer(settings, loader, record, 1, ALONE)
+
+
+def test_a_folder_of_runs_is_read_wherever_it_stands_among_the_words(run):
+    for words in (["-F", "there", "with", "epochs=1"], ["with", "epochs=1", "-Fthere"], ["--file_storage=there"]):
+        run.experiment.observers.clear()
+        expected = ["run.py", *(word for word in words if word in ("with", "epochs=1"))]
+        assert run.prepare(run.experiment, ["run.py", *words]) == expected
+        (observer,) = run.experiment.observers
+        assert (type(observer).__name__, observer.basedir) == ("AtomicFileStorage", "there")
+    run.experiment.observers.clear()
+    assert run.prepare(run.experiment, ["run.py", "print_config", "-F", "there"]) == ["run.py", "print_config"]
+    assert run.experiment.observers == []
 
 
 def at_step(run, monkeypatch, epoch: int, step: int, action) -> None:

@@ -70,11 +70,35 @@ def configurations(monkeypatch):
         ({"evaluator": "slow"}, "evaluator='slow' must be one of pycocotools, fast"),
         ({"test_scales": [1.0, 0]}, r"test scales \[1\.0, 0\.0\] must be"),
         ({"batch_size": 0}, "batch_size=0 must be a positive whole number"),
+        ({"epochs": "ten"}, "epochs=ten must be a whole number"),
+        ({"epochs": 2.5}, r"epochs=2\.5 must be a whole number"),
+        ({"epochs": True}, "epochs=True must be a whole number"),
+        ({"learning_rate": "fast"}, "learning_rate=fast must be a number"),
+        ({"non_local": 1}, "non_local=1 must be True or False"),
+        ({"milestones": 5}, "milestones=5 must be a list"),
+        ({"strides": ["a"]}, r"strides=\['a'\] must be a list, each of it a whole number"),
+        ({"loss": {"pif_offset": "x"}}, r"loss\.pif_offset=x must be a number"),
+        ({"statistics": 3}, "statistics=3 must be as in print_config"),
     ],
 )
 def test_a_wrong_configuration_is_refused_naming_the_key(configurations, changes, message):
     with pytest.raises(GraphposeError, match=message):
         configurations.build_settings(configurations.DEFAULTS | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adjacency": None}, {"pretrained": "weights.pth"}, {"pretrained": True}, {"statistics": "m_d.npz"},
+        {"long_edge": 641}, {"long_edge": None}, {"augment": {"long_edge": None}}, {"test_scales": 1.0},
+        {"test_scales": [1]}, {"gamma": 1}, {"strides": (16, 8)}, {"image_ids": [3]}, {"seed": 7},
+    ],
+)  # fmt: skip
+def test_values_of_every_kind_that_a_key_takes_are_taken(configurations, changes):
+    config = configurations.DEFAULTS | changes
+    if "augment" in changes:
+        config["augment"] = configurations.DEFAULTS["augment"] | changes["augment"]
+    configurations.build_settings(config)
 
 
 def test_data_and_devices_that_are_not_there_are_named(configurations):

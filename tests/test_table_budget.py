@@ -63,6 +63,7 @@ def test_what_was_measured_is_not_measured_again(modules, tmp_path, monkeypatch)
             "val.AP": {"values": [0.5], "timestamps": [(begin + datetime.timedelta(seconds=7)).isoformat()]},
         }
         (folder / "metrics.json").write_text(json.dumps(metrics))
+        assert (folder.parent / "lock").exists()  # nobody else measures it
         return modules.table_runs.outcome(probe)
 
     monkeypatch.setattr(budget, "execute", execute)
@@ -72,7 +73,24 @@ def test_what_was_measured_is_not_measured_again(modules, tmp_path, monkeypatch)
         assert set(times) == {runs[0].settings}
         assert times[runs[0].settings].epoch == 6.0  # of the slower one
         assert times[runs[0].settings].evaluation == 7.0
+        # the process that stands in for the run lived for a moment, while its record tells of 9 + 5 + 6 seconds
+        assert -27 < times[runs[0].settings].once < -20
     assert sorted(started) == [(1, 12), (2, 12)]
+
+
+def test_times_on_another_machine_are_measured_there(modules, tmp_path, monkeypatch):
+    budget = modules.table_budget
+
+    def place(jobs=2, **settings):
+        return budget.machine(runs_of(modules, "F16", tmp_path, "table3", **settings)[0], jobs)
+
+    assert place() == place(epochs="3")
+    places = [place(), place(jobs=1), place(workers="4"), place(device="cpu")]
+    monkeypatch.setattr(budget.platform, "node", lambda: "elsewhere")
+    places.append(place())
+    monkeypatch.setattr(budget.torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(budget.torch.cuda, "get_device_name", lambda index: "H100")
+    assert len({*places, place()}) == 6
 
 
 def test_a_run_that_cannot_be_measured_is_named(modules, tmp_path, monkeypatch):
@@ -94,6 +112,7 @@ def test_times_of_a_run_come_from_its_record(modules, tmp_path):
         "val.AP": {"steps": [3], "values": [0.5], "timestamps": [(start + datetime.timedelta(seconds=7)).isoformat()]},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    (run.folder / budget.WALL).write_text("65.5")
     times = budget.times_of(run)
     assert (times.epoch, times.evaluation) == (6.0, 7.0)  # the first epoch is no measure of the others
-    assert times.once == pytest.approx(60 - 20 - 7, abs=0.1)
+    assert times.once == 65.5 - 20 - 7

@@ -172,22 +172,43 @@ def test_a_heart_that_a_killed_process_left_goes_cold(modules, tmp_path, monkeyp
     (run,) = runs_of(modules, "baseline", tmp_path)
     attempt(run, "RUNNING", silent=5.0)
     monkeypatch.setattr(table_runs, "DEAD_AFTER_SECONDS", 6)
-    table_runs.refuse_running(run)
+    table_runs.refuse_running(run, table_runs.Trainings())
     assert table_runs.outcome(run).state == "interrupted"
 
 
-def test_a_run_that_is_refused_counts_as_failed(modules, tmp_path, monkeypatch):
+def test_a_stopped_table_does_not_wait_for_a_heart(modules, tmp_path, monkeypatch):
     table_runs = modules.table_runs
     (run,) = runs_of(modules, "baseline", tmp_path)
+    attempt(run, "RUNNING", silent=5.0)
+    trainings = table_runs.Trainings()
+    monkeypatch.setattr(table_runs.time, "sleep", lambda _: trainings.stop())
+    with pytest.raises(GraphposeError, match="demo adjacency=none seed=1 was not taken up again"):
+        table_runs.refuse_running(run, trainings)
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+def test_a_run_that_is_refused_counts_as_failed(modules, tmp_path, monkeypatch, attempts):
+    """Whether it is the first attempt or one to go on with an interrupted run."""
+    table_runs, tables = modules.table_runs, modules.tables
+    (run,) = runs_of(modules, "baseline", tmp_path)
+    for number in range(attempts):
+        attempt(run, "INTERRUPTED", number + 1)
     monkeypatch.setattr(table_runs.Trainings, "run", lambda *_, **__: 1)
-    after = table_runs.execute(run, table_runs.Trainings())
-    assert (after.state, after.metrics) == ("failed", {})
-    assert "status 1 before the run began, see its message above" in after.reason
-    (sentence,) = modules.tables.train_missing({"row": [run]}, retry_failed=False, jobs=2)
-    assert (
-        f"demo adjacency=none seed=1: run.py ended with status 1 before the run began, see its message in {run.folder}"
-        in sentence
-    )
+    (sentence,) = tables.train_missing({"row": [run]}, retry_failed=False)
+    before_it_began = "run.py ended with status 1 before the run began"
+    assert sentence == f"demo adjacency=none seed=1: {before_it_began}, see its message above"
+    assert table_runs.outcome(run) == table_runs.Outcome("failed", reason=before_it_began)
+    assert tables.train_missing({"row": [run]}, retry_failed=False) == []
+    (sentence,) = tables.train_missing({"row": [run]}, retry_failed=True, jobs=2)
+    assert sentence.endswith(f"see its message in {run.folder / 'output.txt'}")
+
+    def train(*_, **__):
+        attempt(run, "COMPLETED", attempts + 1, metrics={"AP": 0.6})
+        return 0
+
+    monkeypatch.setattr(table_runs.Trainings, "run", train)
+    assert tables.train_missing({"row": [run]}, retry_failed=True) == []
+    assert table_runs.outcome(run).state == "done"
 
 
 def test_a_setting_that_no_run_takes_is_refused_before_anything_starts(modules, tmp_path):
@@ -205,11 +226,23 @@ def test_a_setting_that_no_run_takes_is_refused_before_anything_starts(modules, 
 
 def test_where_a_run_is_made_does_not_make_it_another_run(modules, tmp_path):
     common = {"modules": modules, "row_name": "baseline", "root": tmp_path, "data": "coco_local"}
-    (run,) = runs_of(**common, pretrained="weights/r50.safetensors")
-    (elsewhere,) = runs_of(**common, pretrained="/sets/r50.safetensors", workers="7", data_root="/sets")
+    here, there, other = (tmp_path / name / "model.safetensors" for name in ("here", "there", "other"))
+    for path in (here, there, other):
+        path.parent.mkdir()
+        path.write_bytes(b"other" if path is other else b"weights")
+    (run,) = runs_of(**common, pretrained=str(here))
+    (elsewhere,) = runs_of(**common, pretrained=str(there), workers="7", data_root="/sets")
     assert elsewhere.folder == run.folder
     assert elsewhere.arguments == [
-        "coco_local", "adjacency=none", "data_root=/sets", "pretrained=/sets/r50.safetensors", "workers=7", "seed=1"
+        "coco_local", "adjacency=none", "data_root=/sets", f"pretrained={there}", "workers=7", "seed=1"
     ]  # fmt: skip
-    (other,) = runs_of(**common, pretrained="weights/r50_v2.safetensors")
-    assert other.folder != run.folder
+    assert elsewhere.device == "auto"
+    different = [
+        {"pretrained": str(other)}, {"pretrained": "True"}, {"pretrained": "missing.pth"},
+        {"statistics": "a/stats.npz"}, {"statistics": "b/stats.npz"},
+        {"train_annotations": "a/train.json"}, {"train_annotations": "b/train.json"},
+    ]  # fmt: skip
+    assert len({runs_of(**common, **settings)[0].folder for settings in different} | {run.folder}) == 8
+    assert modules.table_runs.headline({"pretrained": str(here), "workers": 7, "epochs": 3}) == [
+        "pretrained=model.safetensors", "epochs=3"
+    ]  # fmt: skip

@@ -70,6 +70,8 @@ def test_list_and_report_train_nothing(modules, tmp_path, capsys):
     [
         (["--set", "epochs"], "the setting epochs must have the form key=value"),
         (["--set", "epoch=3"], "unknown configuration key 'epoch'; did you mean epochs"),
+        (["--set", "epochs=ten"], "epochs=ten must be a whole number"),
+        (["--set", "loss=3", "loss.pif_offset=2"], "configuration key 'loss' is a group; set loss.<name>=…"),
         (["--set", "seed=3"], "--set seed: a table's seeds are 1, 2, …; say how many with --seeds"),
         (["--minutes", "5", "--set", "epochs=3"], "--minutes and --set epochs contradict each other"),
         (["--minutes", "0"], "--minutes 0 must be positive"),

@@ -1,5 +1,7 @@
 """Sums over an epoch, and the averaged weights."""
 
+import time
+
 import pytest
 import torch
 
@@ -34,6 +36,16 @@ def test_sums_go_on_from_their_state():
     second.add(parts(0.3), [1])
     assert second.parts == whole.parts
     assert (second.steps, second.images) == (3, 3)
+
+
+def test_only_the_time_of_an_epoch_counts():
+    """Samples are made and networks evaluated between epochs, and checkpoints written."""
+    sums = EpochSums(torch.device("cpu"))
+    time.sleep(0.02)
+    assert sums.state_dict()["seconds"] == 0
+    sums.start()
+    time.sleep(0.01)
+    assert 0.01 <= sums.state_dict()["seconds"] < 0.02
 
 
 def test_an_epoch_without_an_image_has_no_figures():

@@ -54,9 +54,11 @@ def test_without_several_gpus_processes_see_what_this_one_sees(trainings, tmp_pa
 def test_gpus_have_the_names_that_this_process_was_given(trainings, monkeypatch):
     monkeypatch.setattr(trainings.torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert trainings.visible_gpus() == ["0", "1"]
+    assert trainings.gpus_for(["auto", "cuda"]) == ["0", "1"]
+    assert trainings.gpus_for(["auto", "cuda:1"]) == []  # it would not find that one
+    assert trainings.gpus_for(["cpu"]) == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
-    assert trainings.visible_gpus() == ["5", "3"]
+    assert trainings.gpus_for(["auto"]) == ["5", "3"]
 
 
 def test_a_stopped_table_starts_nothing_more(trainings):
@@ -84,4 +86,10 @@ def test_a_run_belongs_to_one_process_until_that_ends(trainings, tmp_path):
     with trainings.claimed(tmp_path / "run"):
         assert (tmp_path / "run").is_dir()
     with trainings.claimed(tmp_path / "run"):  # it was released
+        pass
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(trainings, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GraphposeError, match="run cannot be written to"), trainings.claimed(tmp_path / "file" / "run"):
         pass

@@ -33,7 +33,7 @@ class EpochSums:
         self.seconds = self.seconds_waiting = self.seconds_learning = 0.0
         self._unread: list[tuple[tuple[str, ...], Tensor, list[int]]] = []
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-        self._since = time.perf_counter()
+        self._since: float | None = None  # the clock stands
 
     def add(self, parts: Mapping[str, Tensor], image_ids: Sequence[int]) -> None:
         """Add the parts of one step's loss.
@@ -92,8 +92,9 @@ class EpochSums:
     def state_dict(self) -> dict[str, Any]:
         """Everything summed so far, as plain values."""
         self.read()
-        now = time.perf_counter()
-        self.seconds, self._since = self.seconds + now - self._since, now
+        if self._since is not None:
+            now = time.perf_counter()
+            self.seconds, self._since = self.seconds + now - self._since, now
         names = ("parts", "steps", "images", "unreadable", "seconds", "seconds_waiting", "seconds_learning")
         return {name: getattr(self, name) for name in names}
 
