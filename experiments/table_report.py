@@ -129,8 +129,16 @@ def metrics_of(table: Table, lines: Sequence[Line]) -> tuple[str, ...]:
     return chosen or ("AP",)
 
 
-def markdown(table: Table, lines: Sequence[Line], data: str, command: str) -> str:
-    """The table for docs/results.md: figures, and under it what they were made with."""
+def markdown(table: Table, lines: Sequence[Line], data: str, command: str, backbone: str | None = None) -> str:
+    """The table for docs/results.md: figures, and under it what they were made with.
+
+    Args:
+        table: the table.
+        lines: its rows with their outcomes.
+        data: named configuration, or "paper".
+        command: that makes the table.
+        backbone: of all rows, where the command has chosen one.
+    """
     metrics = metrics_of(table, lines)
     head = ["row", *metrics, f"Δ {metrics[0]} (paired)", f"paper {metrics[0]}", "state"]
     out = [f"### {table.title} — data: {data}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -166,7 +174,7 @@ def markdown(table: Table, lines: Sequence[Line], data: str, command: str) -> st
         )
     if data == "demo":
         used = dict.fromkeys(line.row.settings.get("backbone", "resnet50") for line in lines)
-        stands = ", ".join(f"{DEMO_BACKBONES[name]} for {name}" for name in used)
+        stands = ", ".join(f"{backbone or DEMO_BACKBONES[name]} for {name}" for name in used)
         out.append(f"Small networks stand in for the paper's: {stands}.")
     return "\n".join([*out, *([table.note] if table.note else []), ""])
 

@@ -75,7 +75,7 @@ def make_table(options: argparse.Namespace) -> None:
     unfinished = [] if options.report else train_missing(runs, options.retry_failed, options.jobs)
     lines = [Line(row, {run.seed: outcome(run) for run in of_row}) for row, of_row in runs.items()]
     name = " ".join([options.table, options.data, *options.rows, *headline(extra)])
-    text = markdown(table, lines, options.data, command_of(options, extra))
+    text = markdown(table, lines, options.data, command_of(options, extra), extra.get("backbone"))
     file_name = file_name_of(name)
     if options.pictures:
         text += draw_pictures(runs, options.page.parent, Path(options.page.stem) / file_name)

@@ -47,6 +47,9 @@ def test_differences_are_paired_by_seed(modules, tmp_path):
     assert "+0.025" in row
     assert "2 seeds, 1 failed (loss is not finite)" in row
     assert "| 0.646 |" in row
+    assert "Small networks stand in for the paper's: regnetx_002 for resnet50." in text
+    chosen = table_report.markdown(paper_tables.TABLE_1, lines, "demo", "command", backbone="resnet18")
+    assert "Small networks stand in for the paper's: resnet18 for resnet50." in chosen
     csv = table_report.comma_separated(paper_tables.TABLE_1, lines).splitlines()
     assert csv[2].startswith("DGCN-A_d,AP,0.475,")
 
