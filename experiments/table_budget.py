@@ -26,7 +26,7 @@ from graphpose.errors import GraphposeError
 PROBE_EPOCHS = 3  # the first may train no backbone
 EVALUATIONS = 5  # over a run, for its curve
 MARGIN = 0.92  # machines are noisy, and longer runs are evaluated on more detections
-WALL = "wall_seconds.txt"  # beside a measured run: from its process's start, which its record does not have, to its end
+START = "start_seconds.txt"  # beside a measured run: of its process before its record begins, and after it ends
 SETS = ("epochs", "evaluate_every", "milestones")  # what a budget decides
 
 Settings = tuple[tuple[str, str], ...]  # of runs that differ in their seeds alone
@@ -146,14 +146,15 @@ def measure(runs: Sequence[TableRun], root: Path, jobs: int) -> tuple[dict[Setti
             refuse_running(probe, trainings)
             state = outcome(probe)
             if state.state != "done":
-                begun = time.perf_counter()
+                begun, before = time.perf_counter(), state.seconds
                 state = execute(probe, trainings, threads_of(jobs))
-                (probe.folder / WALL).write_text(str(time.perf_counter() - begun))
+                unrecorded = time.perf_counter() - begun - (state.seconds - before)
+                (probe.folder / START).write_text(str(max(unrecorded, 0.0)))
         if state.state != "done":
             raise GraphposeError(f"measuring the run {' '.join(probe.arguments)} failed: {state.reason}")
         return times_of(probe)
 
-    since = datetime.datetime.now()
+    since = time.perf_counter()
     with ThreadPoolExecutor(jobs) as pool:
         try:
             each = list(pool.map(times_of_probe, runs))
@@ -166,11 +167,11 @@ def measure(runs: Sequence[TableRun], root: Path, jobs: int) -> tuple[dict[Setti
         before = worst.get(run.settings, times)
         parts = zip(dataclasses.astuple(times), dataclasses.astuple(before), strict=True)
         worst[run.settings] = Times(*map(max, parts))
-    return worst, (datetime.datetime.now() - since).total_seconds()
+    return worst, time.perf_counter() - since
 
 
 def times_of(run: TableRun) -> Times:
-    """Times of a measured run, from its record and the seconds that its process lived."""
+    """Times of a measured run from its record; its process's start where that was seen, as by a table not killed."""
     metrics = json.loads((run.attempts[-1] / "metrics.json").read_text())
     epochs = metrics["train.seconds"]["values"]
     last_figure = {
@@ -180,4 +181,5 @@ def times_of(run: TableRun) -> Times:
     trained = max(moment for name, moment in last_figure.items() if name.startswith("train."))
     evaluated = max(moment for name, moment in last_figure.items() if name.startswith("val."))
     evaluation = (evaluated - trained).total_seconds()
-    return Times(max(epochs[1:]), evaluation, float((run.folder / WALL).read_text()) - sum(epochs) - evaluation)
+    start = float((run.folder / START).read_text()) if (run.folder / START).is_file() else 0.0
+    return Times(max(epochs[1:]), evaluation, start + outcome(run).seconds - sum(epochs) - evaluation)

@@ -68,6 +68,7 @@ def make_table(options: argparse.Namespace) -> None:
         ordered = in_order(runs_of(table, options, extra))
         may_run = not (options.list or options.report)
         extra |= epochs_that_fit(ordered, options.minutes, options.jobs, may_run)
+    table = without_paper(table, extra)
     runs = runs_of(table, options, extra)
     if options.list:
         print(listing(runs))
@@ -111,6 +112,12 @@ def chosen_rows(table: Table, names: Sequence[str]) -> Table:
         if name not in known:
             raise GraphposeError(f"--rows {name}: the table has no such row; choose among {', '.join(known)}")
     return dataclasses.replace(table, rows=tuple(row for row in table.rows if not names or row.name in names))
+
+
+def without_paper(table: Table, extra: Mapping[str, Any]) -> Table:
+    """A table whose rows keep the paper's figures only where no setting for all rows replaces one of their own."""
+    rows = [dataclasses.replace(row, paper={}) if row.settings.keys() & extra.keys() else row for row in table.rows]
+    return dataclasses.replace(table, rows=tuple(rows))
 
 
 def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jobs: int = 1) -> list[str]:

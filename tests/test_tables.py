@@ -100,6 +100,16 @@ def test_rows_are_chosen_by_name(modules, tmp_path, capsys):
     assert "--rows DGCN: the table has no such row; choose among baseline, GCN-A_I" in capsys.readouterr().err
 
 
+def test_the_papers_figures_are_not_beside_rows_that_a_setting_has_changed(modules):
+    table = modules.paper_tables.TABLE_3
+    kept = modules.tables.without_paper(table, {"strides": "[16]", "epochs": 3})
+    assert [row.paper.get("AP") for row in kept.rows] == [0.626, 0.646, None, None]
+    assert [row.name for row in kept.rows] == [row.name for row in table.rows]
+    assert [row.paper for row in modules.tables.without_paper(table, {"epochs": 3}).rows] == [
+        row.paper for row in table.rows
+    ]
+
+
 def test_a_table_with_many_settings_has_a_file_name_that_a_disk_takes(modules):
     name = modules.tables.file_name_of
     assert name("table1 demo epochs=3 γ = 1") == "table1_demo_epochs=3_γ_=_1"

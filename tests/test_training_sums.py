@@ -43,9 +43,10 @@ def test_only_the_time_of_an_epoch_counts():
     sums = EpochSums(torch.device("cpu"))
     time.sleep(0.02)
     assert sums.state_dict()["seconds"] == 0
+    begun = time.perf_counter()
     sums.start()
     time.sleep(0.01)
-    assert 0.01 <= sums.state_dict()["seconds"] < 0.02
+    assert 0.01 <= sums.state_dict()["seconds"] <= time.perf_counter() - begun
 
 
 def test_an_epoch_without_an_image_has_no_figures():
