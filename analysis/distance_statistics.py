@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from graphpose import __version__
-from graphpose.data.annotations import read_annotations
-from graphpose.data.subsets import CROWD_BANDS, SIZE_BANDS, in_crowd_band, in_size_band, visible_only
+from graphpose.data.annotations.subsets import CROWD_BANDS, SIZE_BANDS, in_crowd_band, in_size_band, visible_only
+from graphpose.data.annotations.table import read_annotations
 from graphpose.errors import GraphposeError
+from graphpose.graphs.statistics import PoseStatistics, StatisticsAccumulator, pose_statistics
 from graphpose.skeleton import SKELETONS, get_skeleton
-from graphpose.statistics import PoseStatistics, StatisticsAccumulator, pose_statistics
 
 Band = tuple[float, float]
 

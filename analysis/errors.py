@@ -7,8 +7,8 @@ prints the table and writes into the folder: errors.md (the same table for peopl
 kind), errors.png (AP gained per kind; kinds by keypoint, size and crowdedness), worst.csv (images ranked by how wrong
 they are) and worst/*.png (the first of them, drawn: truth thin and white, prediction filled and coloured).
 
-Kinds and thresholds are those of Ronchi and Perona (ICCV 2017), see graphpose.metrics.errors. The annotations are
-COCO-format or MPII; the results are what `graphpose evaluate --out` or a run's results.json hold.
+Kinds and thresholds are those of Ronchi and Perona (ICCV 2017), see graphpose.metrics.error_analysis. The annotations
+are COCO-format or MPII; the results are what `graphpose evaluate --out` or a run's results.json hold.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from graphpose.data.annotations.subsets import SIZE_BANDS
 from graphpose.data.image import read_image
 from graphpose.data.open import open_dataset
-from graphpose.data.subsets import SIZE_BANDS
 from graphpose.errors import GraphposeError
-from graphpose.metrics.errors import (
+from graphpose.metrics.error_analysis import (
     ERRORS,
     KEYPOINT_ERRORS,
     KEYPOINT_KINDS,

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from graphpose.data.demo import DemoDataset
+from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.image import read_image
 from graphpose.errors import GraphposeError
-from graphpose.predict import Predictor, find_images
+from graphpose.inference.predict import Predictor, find_images
 from graphpose.visualize import contact_sheet, draw_poses, save_image
 
 DEMO_SEED = 2**31  # of the scenes that demo runs are evaluated on

@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
-import benchmark_fields
-import benchmark_loader
-import benchmark_network
-import benchmark_train
+if not __package__:  # a script: packages are found beside its folder, and its folder is none to look in
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from experiments.benchmarks import fields, loader, network, train
 from graphpose.errors import GraphposeError
 
 
@@ -27,10 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
         prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     subparsers = parser.add_subparsers(dest="benchmark", required=True)
-    benchmark_fields.add_parsers(subparsers)
-    benchmark_network.add_parsers(subparsers)
-    benchmark_loader.add_parsers(subparsers)
-    benchmark_train.add_parsers(subparsers)
+    fields.add_parsers(subparsers)
+    network.add_parsers(subparsers)
+    loader.add_parsers(subparsers)
+    train.add_parsers(subparsers)
     options = parser.parse_args(arguments)
     try:
         print(json.dumps(options.run(options)))

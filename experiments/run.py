@@ -26,39 +26,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import plots
+if not __package__:  # a script: packages are found beside its folder, and its folder is none to look in
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import torch
-from build import build_datasets, build_loaders, resolve_device
-from configurations import DEFAULTS, Settings, build_settings, fusion_of
-from epochs import due, keep_relations, print_epoch, record, take_over_relations, train_epoch
-from launch import prepare
-from named_configurations import NAMED
-from records import (
+from sacred import SETTINGS, Experiment
+from sacred.run import Run
+from sacred.utils import SacredError
+
+from experiments.configs.named import NAMED
+from experiments.configs.settings import DEFAULTS, Settings, build_settings, fusion_of
+from experiments.running import plots
+from experiments.running.build import build_datasets, build_loaders, resolve_device
+from experiments.running.epochs import due, keep_relations, print_epoch, record, take_over_relations, train_epoch
+from experiments.running.launch import prepare
+from experiments.running.records import (
     run_folder,
     send_artefacts,
     source_version,
     without_progress_bars,
 )
-from resume import CHECKPOINT, refuse_changes, stored_configuration
-from sacred import SETTINGS, Experiment
-from sacred.run import Run
-from sacred.utils import SacredError
-
+from experiments.running.resume import CHECKPOINT, refuse_changes, stored_configuration
 from graphpose.checkpoint import load_checkpoint, require_skeleton
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.distributed import Ranks, connection_lost, ranks_of_this_run
 from graphpose.errors import GraphposeError
-from graphpose.evaluate import Evaluation, build_decoder, evaluate
 from graphpose.fields.decode import Decoder
+from graphpose.inference.evaluate import Evaluation, build_decoder, evaluate
 from graphpose.metrics.protocol import headline_names
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
-from graphpose.train import Trainer
 from graphpose.training.checkpointer import Checkpointer
 from graphpose.training.random_state import derived_seed
 from graphpose.training.stop import Interrupted, StopRequest
+from graphpose.training.trainer import Trainer
 
 # "sys" lets tqdm see whether it writes to a terminal; its bars then do not fill the captured output
 SETTINGS.CAPTURE_MODE = "sys"
@@ -68,9 +71,6 @@ SETTINGS.DISCOVER_SOURCES, SETTINGS.DISCOVER_DEPENDENCIES = "sys", "pkg"
 STOP = StopRequest()
 ROOT = Path(__file__).resolve().parent.parent
 experiment = Experiment("graphpose", base_dir=str(ROOT), save_git_info=False)  # the commit is in info.json
-for path in sorted(Path(__file__).parent.glob("*.py")):  # Sacred knows modules of packages only
-    if path.stem in sys.modules:
-        experiment.add_source_file(str(path))
 experiment.captured_out_filter = without_progress_bars
 experiment.add_config(DEFAULTS | {"resume": ""})
 for name, values in NAMED.items():

@@ -29,15 +29,27 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from named_configurations import typed_settings
-from paper_tables import TABLES, Row, Table
-from table_budget import SETS, epochs_that_fit
-from table_parameters import parameters, show_parameters
-from table_pictures import draw_pictures
-from table_report import Line, comma_separated, markdown, replace_section
-from table_runs import Outcome, TableRun, execute, expand, headline, outcome, refuse_running, say, threads_of
-from trainings import Trainings, claimed, gpus_for
+if not __package__:  # a script: packages are found beside its folder, and its folder is none to look in
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from experiments.configs.named import typed_settings
+from experiments.paper.budget import SETS, epochs_that_fit
+from experiments.paper.parameters import parameters, show_parameters
+from experiments.paper.pictures import draw_pictures
+from experiments.paper.report import Line, comma_separated, markdown, replace_section
+from experiments.paper.rows import TABLES, Row, Table
+from experiments.paper.runs import (
+    Outcome,
+    TableRun,
+    execute,
+    expand,
+    headline,
+    outcome,
+    refuse_running,
+    say,
+    threads_of,
+)
+from experiments.paper.trainings import Trainings, claimed, gpus_for
 from graphpose.errors import GraphposeError
 
 

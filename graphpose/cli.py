@@ -117,10 +117,10 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
 
 def run_predict(options: argparse.Namespace) -> int:
     """Find people in photographs; writes <name>.poses.png for each and results.json (COCO-results format)."""
-    from graphpose.evaluate import build_decoder
     from graphpose.fields.fusion import FusionConfig
-    from graphpose.predict import Predictor, find_images, predict_files
-    from graphpose.thresholds import read_settings
+    from graphpose.inference.evaluate import build_decoder
+    from graphpose.inference.predict import Predictor, find_images, predict_files
+    from graphpose.inference.tune import read_settings
 
     fusion = FusionConfig(options.flip, tuple(options.scales))
     predictor = Predictor.from_checkpoint(options.checkpoint, options.long_edge or None, options.device, fusion)
@@ -145,10 +145,10 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from graphpose.data.mpii import MpiiDataset
     from graphpose.data.open import open_dataset
     from graphpose.data.transforms import EvalTransform
-    from graphpose.evaluate import build_decoder, evaluate
     from graphpose.fields.fusion import FusionConfig
-    from graphpose.submission import write_results
-    from graphpose.thresholds import read_settings
+    from graphpose.inference.evaluate import build_decoder, evaluate
+    from graphpose.inference.tune import read_settings
+    from graphpose.metrics.submission import write_results
 
     fusion = FusionConfig(options.flip, tuple(options.scales))
     dataset: CocoDataset
@@ -188,7 +188,7 @@ def run_tune(options: argparse.Namespace) -> int:
     from graphpose.data.open import open_dataset
     from graphpose.data.transforms import EvalTransform
     from graphpose.fields.fusion import FusionConfig
-    from graphpose.thresholds import choose_thresholds, collect_fields, write_settings
+    from graphpose.inference.tune import choose_thresholds, collect_fields, write_settings
 
     if options.limit is not None and options.limit < 1:
         raise GraphposeError(f"--limit {options.limit} must be at least 1")
@@ -235,8 +235,8 @@ def run_check(options: argparse.Namespace) -> int:
 def run_demo(options: argparse.Namespace) -> int:
     """Write the demo's rendered scenes as files. Training with seed n takes stream n; the default stream is the one
     that runs are evaluated on, so tune on another."""
-    from graphpose.data.demo import DemoDataset
-    from graphpose.data.demo_files import write_demo
+    from graphpose.data.demo.dataset import DemoDataset
+    from graphpose.data.demo.files import write_demo
 
     write_demo(options.out, DemoDataset(options.scenes, options.seed, options.size, options.max_persons))
     print(f"{options.scenes} scenes written to {options.out}")
@@ -246,7 +246,7 @@ def run_demo(options: argparse.Namespace) -> int:
 def run_export(options: argparse.Namespace) -> int:
     """Write a checkpoint's network, folded, as ONNX with the fields' contract as metadata."""
     from graphpose.checkpoint import load_network
-    from graphpose.export import export_onnx
+    from graphpose.inference.export import export_onnx
 
     print(f"written to {export_onnx(load_network(options.checkpoint), options.out)}")
     return 0

@@ -6,15 +6,15 @@ import socket
 
 import pytest
 import torch
-from training_setup import tiny_trainer
 
-from graphpose.data.demo import DemoDataset
+from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.distributed import ALONE, Ranks, ranks_of_this_run
-from graphpose.evaluate import build_decoder, evaluate
+from graphpose.inference.evaluate import build_decoder, evaluate
 from graphpose.nn.losses import LossConfig
 from graphpose.training.random_state import derived_seed
+from tests.training.tiny import tiny_trainer
 
 SCENES = 9  # on two ranks 5 and 4, in batches of 2: the last step has one image, on rank 0 only
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from graphpose.data.annotations import Annotations, read_annotations, read_json
-from graphpose.data.annotations_mpii import load_mat
+from graphpose.data.annotations.mpii import load_mat
+from graphpose.data.annotations.table import Annotations, read_annotations, read_json
 from graphpose.data.check_records import CheckedPerson, CheckedRecords, Defect, check_coco_records
 from graphpose.data.image import read_image
 from graphpose.data.mpii import MpiiDataset, is_mpii_file

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphpose.data.annotations import from_coco
+from graphpose.data.annotations.table import from_coco
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import COCO, CROWDPOSE, Skeleton
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from graphpose.data.coco_records import CocoRecords, read_coco
+from graphpose.data.annotations.coco import CocoRecords, read_coco
 from graphpose.data.image import read_image
 from graphpose.data.sample import Persons, Sample
 from graphpose.errors import GraphposeError

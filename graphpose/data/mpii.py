@@ -23,10 +23,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphpose.data.annotations import read_annotations
-from graphpose.data.annotations_mpii import ReleaseImage, ReleasePerson, load_mat, read_release
+from graphpose.data.annotations.coco import CocoRecords
+from graphpose.data.annotations.mpii import ReleaseImage, ReleasePerson, load_mat, read_release
+from graphpose.data.annotations.table import read_annotations
 from graphpose.data.coco import CocoDataset, select_images
-from graphpose.data.coco_records import CocoRecords
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import MPII
 

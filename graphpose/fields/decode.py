@@ -2,8 +2,8 @@
 
 Candidates (confident PIF cells) gather into peaks; confident PAF cells vote for pairs of peaks; poses grow along the
 pairs, the best first; fragments of one person are joined by the data set's pose statistics. Each step is a compiled
-function of its own module, :mod:`~graphpose.fields.grouping` has their order, this one their settings. Nothing is kept
-between images.
+function of its own module, :mod:`~graphpose.fields.decoding.grouping` has their order, this one their settings.
+Nothing is kept between images.
 
 Convention: lengths are in cells unless said otherwise; poses come out in pixels.
 """
@@ -20,13 +20,13 @@ import numpy as np
 from torch import Tensor
 
 from graphpose.errors import GraphposeError
-from graphpose.fields.compact import batched_candidates, batched_limb_cells
-from graphpose.fields.grouping import group_cells, group_fields
-from graphpose.fields.growth import best_poses
-from graphpose.fields.joining import NO_TABLES, join_fragments, pair_tables
+from graphpose.fields.decoding.compact import batched_candidates, batched_limb_cells
+from graphpose.fields.decoding.grouping import group_cells, group_fields
+from graphpose.fields.decoding.growth import best_poses
+from graphpose.fields.decoding.joining import NO_TABLES, join_fragments, pair_tables
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import PAF, PIF, FieldSpec
-from graphpose.statistics import PoseStatistics
+from graphpose.graphs.statistics import PoseStatistics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from graphpose.errors import GraphposeError
+from graphpose.fields.scatter import scatter_min
 from graphpose.fields.spec import PAF, PIF, FieldSpec
-from graphpose.scatter import scatter_min
 
 PATCH_RADIUS = 2  # cells; a keypoint's patch, 4 × 4
 LIMB_RADIUS = 1.5  # cells; a limb is three cells wide

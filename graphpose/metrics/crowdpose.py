@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from graphpose.data.annotations import AREA_OF_BOX
-from graphpose.data.subsets import CROWD_BANDS
+from graphpose.data.annotations.subsets import CROWD_BANDS
+from graphpose.data.annotations.table import AREA_OF_BOX
 from graphpose.errors import GraphposeError
 from graphpose.metrics.coco import evaluate_coco
 from graphpose.skeleton import CROWDPOSE, Skeleton

@@ -1,3 +1,3 @@
 """The network: backbone → dynamic graph convolutional modules → PIF and PAF heads."""
 
-from graphpose import torchvision_ops as torchvision_ops  # before timm, which imports torchvision
+from graphpose.nn import torchvision_ops as torchvision_ops  # before timm, which imports torchvision

@@ -40,8 +40,9 @@ class KeypointGraph(nn.Module):
 
     The matrix is a buffer, so it moves with the module and a checkpoint needs no statistics file. "dynamic" holds A_s,
     draws A_d from it in training, and is all ones (or A_s, see ``evaluation_graph``) in evaluation; every other graph
-    is what it is. It draws from a generator state of its own, where :func:`graphpose.graphs.sample_adjacency` takes a
-    generator: so the graphs are the same on every device, resume with a checkpoint, and trace under torch.compile.
+    is what it is. It draws from a generator state of its own, where
+    :func:`~graphpose.graphs.sampling.sample_adjacency` takes a generator: so the graphs are the same on every device,
+    resume with a checkpoint, and trace under torch.compile.
 
     Args:
         matrix: (K, K); A_I, A_h or A_s, the last also for "dynamic".

@@ -161,7 +161,7 @@ class SparseGraphConv(MessagePassing):
         self.dense = dense
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_weight: Tensor | None = None) -> Tensor:
-        """The same as the dense layer on the graph's :func:`~graphpose.graphs.to_dense` matrix.
+        """The same as the dense layer on the graph's :func:`~graphpose.graphs.keypoint_graph.to_dense` matrix.
 
         Args:
             x: (B·K, d, …) node features, the K keypoints of each graph in order, as in a PyG batch.

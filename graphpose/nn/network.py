@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF, FieldSpec
-from graphpose.graphs import keypoint_graph, to_dense
+from graphpose.graphs.keypoint_graph import keypoint_graph, to_dense
+from graphpose.graphs.statistics import load_statistics, shipped_statistics
 from graphpose.nn.adjacency import KeypointGraph
 from graphpose.nn.backbone import Backbone
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.dgcm import GraphPyramid
 from graphpose.nn.fold import fold_pyramid
 from graphpose.nn.heads import FieldHead
-from graphpose.statistics import load_statistics, shipped_statistics
 
 __all__ = ["PoseNetwork", "PoseNetworkConfig"]
 

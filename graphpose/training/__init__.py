@@ -1,1 +1,1 @@
-"""The parts of :class:`graphpose.train.Trainer`, one job each."""
+"""The parts of :class:`graphpose.training.trainer.Trainer`, one job each."""

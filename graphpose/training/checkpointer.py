@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from graphpose.training.stop import Interrupted, StopRequest
 
 if TYPE_CHECKING:
-    from graphpose.train import Trainer
+    from graphpose.training.trainer import Trainer
 
 T = TypeVar("T")
 LEAST_SECONDS = 10.0  # between the checkpoints of two epochs

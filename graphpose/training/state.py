@@ -11,7 +11,7 @@ from graphpose.errors import GraphposeError
 from graphpose.training.random_state import random_states, restore_random_states
 
 if TYPE_CHECKING:
-    from graphpose.train import Trainer
+    from graphpose.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The keys of ``experiments/run.py``, their defaults and the named configurations."""

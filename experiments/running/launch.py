@@ -1,0 +1,49 @@
+"""The command line of an experiment: its record, the run it resumes, its ranks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from sacred import Experiment
+
+from experiments.running.records import AtomicFileStorage, require_writable
+from experiments.running.resume import find_checkpoint, stored_configuration
+
+UNRECORDED = ("-u", "--unobserved", "-h", "--help", "help", "print_", "save_config")
+
+
+def prepare(experiment: Experiment, arguments: list[str]) -> list[str]:
+    """The command line as Sacred takes it: with runs/ as the record, and a resumed run's configuration.
+
+    Raises:
+        GraphposeError: the run to resume is not there or its checkpoint cannot be read.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-F", "--file_storage", type=Path, default=Path("runs"))
+    options, others = parser.parse_known_args(arguments[1:])  # Sacred's own observer may leave half a file behind
+    runs = options.file_storage
+    begin = others.index("with") + 1 if "with" in others else len(others)
+    flags, updates = others[:begin], others[begin:]
+    named = []
+    for i, update in enumerate(updates):
+        if update.startswith("resume="):
+            checkpoint = find_checkpoint(update.removeprefix("resume="), runs)
+            experiment.named_configs.pop("resumed", None)  # of a command line before this one
+            experiment.add_named_config("resumed", stored_configuration(checkpoint))
+            named, updates[i] = ["resumed"], f"resume={checkpoint}"
+    if os.environ.get("RANK", "0") != "0":  # one record, kept by rank 0
+        return [
+            arguments[0],
+            "--unobserved",
+            "--loglevel=WARNING",
+            *(["with"] if "with" in flags else []),
+            *named,
+            *updates,
+        ]
+    unobserved = any(flag.startswith(UNRECORDED) for flag in flags)
+    if not unobserved:
+        require_writable(runs)
+        experiment.observers.append(AtomicFileStorage(str(runs)))
+    return [arguments[0], *flags, *named, *updates]

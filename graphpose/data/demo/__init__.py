@@ -1,0 +1,1 @@
+"""The demo's data set: rendered scenes of people, made from a seed."""

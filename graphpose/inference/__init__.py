@@ -1,0 +1,1 @@
+"""A trained network at work: prediction, evaluation, choice of the decoder's thresholds, export."""

@@ -1,0 +1,142 @@
+"""Prediction: photographs in, poses, drawings and COCO results out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
+from graphpose.data.image import read_image
+from graphpose.data.loader import collate
+from graphpose.data.sample import Persons, Sample
+from graphpose.data.transforms import EvalTransform
+from graphpose.errors import GraphposeError
+from graphpose.fields.decode import Decoder
+from graphpose.fields.fusion import FusionConfig
+from graphpose.fields.pose import Poses
+from graphpose.inference.evaluate import build_decoder, predict_batches
+from graphpose.metrics.coco import coco_results
+from graphpose.nn.network import PoseNetwork
+from graphpose.visualize import draw_poses, save_image
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+class Predictor:
+    """Poses of images, in their own pixels.
+
+    Args:
+        network: in evaluation mode, on the device that it runs on.
+        long_edge: long edge in pixels that an image is resized to, None for its own size.
+        decoder: made for ``network.spec``; by default one with default thresholds.
+        fusion: views that are fused before decoding; None is the image alone.
+    """
+
+    def __init__(
+        self,
+        network: PoseNetwork,
+        long_edge: int | None = 641,
+        decoder: Decoder | None = None,
+        fusion: FusionConfig | None = None,
+    ) -> None:
+        self.fusion = fusion
+        self.network = network.eval()
+        self.decoder = decoder or build_decoder(network.spec)
+        self.transform = EvalTransform(long_edge)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: Path,
+        long_edge: int | None = 641,
+        device: torch.device | str = "cpu",
+        fusion: FusionConfig | None = None,
+    ) -> Predictor:
+        """A predictor with the network and the decoder of a checkpoint."""
+        content = load_checkpoint(path)
+        network = network_from_checkpoint(content, path, device)
+        return cls(network, long_edge, build_decoder(network.spec, content["decoder"]), fusion)
+
+    def __call__(self, image: np.ndarray) -> Poses:
+        """Poses of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            Poses in pixels of ``image``.
+
+        Raises:
+            GraphposeError: the array is no such image.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise GraphposeError(f"an image must be a (H, W, 3) uint8 array in RGB, not {image.shape} {image.dtype}")
+        height, width = image.shape[:2]
+        persons = Persons.empty(self.network.spec.skeleton.num_keypoints)
+        sample = Sample(image, persons, np.zeros((height, width), bool), image_id=0, file_name="")
+        batch = collate([self.transform(sample)])
+        [(_, [poses])] = predict_batches(self.network, self.decoder, [batch], fusion=self.fusion)
+        return poses
+
+    def predict_file(self, path: Path) -> tuple[np.ndarray, Poses]:
+        """The image of a file and its poses; GraphposeError names a file that cannot be read."""
+        image = read_image(path, upright=True)
+        return image, self(image)
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """Image files among ``paths``: files as they are, folders by the images in them, sorted.
+
+    Raises:
+        GraphposeError: a path does not exist, or a folder holds no image.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise GraphposeError(f"folder '{path}' holds no image ({', '.join(IMAGE_SUFFIXES)})")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise GraphposeError(f"'{path}' is neither an image nor a folder of images")
+    return found
+
+
+def predict_files(
+    predictor: Predictor, paths: Iterable[Path], out: Path, *, draw: bool = True
+) -> Iterator[tuple[Path, Poses | GraphposeError]]:
+    """Poses of image files; drawings and one COCO-results file go to ``out``.
+
+    Args:
+        predictor: see :class:`Predictor`.
+        paths: image files.
+        out: folder for ``<name>.poses.png`` and ``results.json``; image ids in it are positions in ``images.json``.
+        draw: write the drawings.
+
+    Yields:
+        Each path with its poses, or with the error that kept it from being read; the other images go on.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    results: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
+    for image_id, path in enumerate(paths, start=1):
+        try:
+            image, poses = predictor.predict_file(path)
+        except GraphposeError as error:
+            yield path, error
+            continue
+        images.append({"id": image_id, "file_name": path.name, "height": image.shape[0], "width": image.shape[1]})
+        results += coco_results(image_id, poses)
+        if draw:
+            drawn = draw_poses(image, poses.keypoints, predictor.network.spec.skeleton)
+            save_image(out / f"{path.stem}.poses.png", drawn)
+        yield path, poses
+    (out / "results.json").write_text(json.dumps(results))
+    (out / "images.json").write_text(json.dumps(images, indent=1))

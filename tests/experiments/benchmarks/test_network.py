@@ -1,0 +1,54 @@
+"""experiments/benchmark.py network: runs, and counts what it says it counts."""
+
+import argparse
+import importlib
+
+import pytest
+import torch
+from torch import nn
+
+from graphpose.errors import GraphposeError
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    return importlib.import_module("experiments.benchmarks.network")
+
+
+def parse(benchmark, *arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    benchmark.add_parsers(parser.add_subparsers())
+    return parser.parse_args(["network", *arguments])
+
+
+def test_a_small_run_compares_every_network_with_the_baseline(benchmark):
+    small = ["--backbone", "resnet10t", "--size", "65", "--train-size", "65", "--batch", "1", "--memory-size", "97"]
+    result = benchmark.run(parse(benchmark, *small, "--rounds", "1", "--device", "cpu"))
+    assert list(result["networks"]) == ["baseline", "one_head", "three_heads"]
+    baseline, one, three = result["networks"].values()
+    assert (baseline["inference"]["ratio"], baseline["peak_ratio"], baseline["training_step"]["ratio"]) == (1, 1, 1)
+    assert baseline["gmac_at_641"] < one["gmac_at_641"] < three["gmac_at_641"]
+    assert 1 < one["peak_ratio"] < three["peak_ratio"]
+
+
+def test_peak_memory_counts_weights_and_tensors_alive_together(benchmark):
+    class Chain(nn.Module):
+        def forward(self, x):
+            x = x + 1  # one tensor
+            x = x + 1  # two at a time, the first is then freed
+            return x + 1
+
+    size = 256
+    one = 3 * size * size * 4 / 2**20
+    assert benchmark.peak_mib(Chain(), size, torch.device("cpu")) == pytest.approx(2 * one, abs=0.01)
+
+
+def test_multiply_adds_are_counted_without_computing(benchmark):
+    assert benchmark.gmac(nn.Conv2d(3, 8, 3, padding=1), 10) == pytest.approx(3 * 8 * 9 * 100 / 1e9)
+
+
+def test_a_missing_gpu_is_reported(benchmark):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(GraphposeError, match="device 'cuda': this machine has no usable GPU"):
+        benchmark.run(parse(benchmark, "--device", "cuda"))

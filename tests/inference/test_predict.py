@@ -1,0 +1,165 @@
+"""Prediction on files, and the command line around it."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from graphpose.checkpoint import save_checkpoint
+from graphpose.cli import main
+from graphpose.data.demo.dataset import DemoDataset
+from graphpose.errors import GraphposeError
+from graphpose.fields.fusion import FusionConfig
+from graphpose.inference.predict import Predictor, find_images
+from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    network = PoseNetwork(PoseNetworkConfig(backbone="regnetx_002", stem_pool=True, adjacency="identity"))
+    with torch.no_grad():  # fires everywhere, so that there are poses to write
+        network.pif_head.conv.bias.view(17, 5, -1)[:, 0] += 8
+        network.paf_head.conv.bias.view(19, 7, -1)[:, 0] += 8
+    path = tmp_path_factory.mktemp("run") / "checkpoint.pt"
+    save_checkpoint(path, network, network.config, decoder={"min_score": 0.0, "peak_threshold": 0.01, "max_poses": 5})
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index, sample in enumerate(DemoDataset(2, size=96)[i] for i in range(2)):
+        cv2.imwrite(str(folder / f"photo{index}.png"), sample.image[..., ::-1])
+    return folder
+
+
+def test_the_checkpoints_own_decoder_settings_are_used(checkpoint):
+    assert Predictor.from_checkpoint(checkpoint).decoder.config.max_poses == 5
+
+
+def test_poses_lie_in_the_image_and_are_the_same_every_time(checkpoint):
+    predictor = Predictor.from_checkpoint(checkpoint, long_edge=None)
+    image = DemoDataset(1, size=96)[0].image
+    first, second = predictor(image), predictor(image)
+    assert 0 < len(first) <= 5
+    assert np.array_equal(first.keypoints, second.keypoints)
+    found = first.keypoints[..., 2] > 0
+    assert first.keypoints[found][:, :2].min() >= -0.5
+    assert first.keypoints[found][:, :2].max() <= 95.5
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_an_array_that_is_no_image_is_refused(checkpoint, image):
+    with pytest.raises(GraphposeError, match="uint8 array in RGB"):
+        Predictor.from_checkpoint(checkpoint)(image)
+
+
+def test_predict_writes_drawings_and_coco_results(checkpoint, images, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["predict", str(images), "--checkpoint", str(checkpoint), "--out", str(out), "--long-edge", "96"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "images.json", "photo0.poses.png", "photo1.poses.png", "results.json",
+    ]  # fmt: skip
+    results = json.loads((out / "results.json").read_text())
+    assert {len(result["keypoints"]) for result in results} == {51}
+    assert {image["file_name"] for image in json.loads((out / "images.json").read_text())} == {
+        "photo0.png",
+        "photo1.png",
+    }
+    assert cv2.imread(str(out / "photo0.poses.png")) is not None
+    assert "photo1.png: 5 persons" in capsys.readouterr().out
+
+
+def test_an_unreadable_image_is_named_and_the_others_are_predicted(checkpoint, images, tmp_path, capsys):
+    whole = (images / "photo0.png").read_bytes()
+    (images / "photo0.png").write_bytes(whole[: len(whole) // 2])
+    status = main(
+        ["predict", str(images), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "o"), "--no-drawings"]
+    )
+    captured = capsys.readouterr()
+    assert status == 1
+    assert "photo0.png" in captured.err
+    assert "photo1.png: 5 persons" in captured.out
+
+
+def test_missing_paths_and_empty_folders_are_named(tmp_path):
+    with pytest.raises(GraphposeError, match="neither an image nor a folder"):
+        find_images([tmp_path / "nothing.jpg"])
+    with pytest.raises(GraphposeError, match="holds no image"):
+        find_images([tmp_path])
+
+
+def test_a_missing_checkpoint_is_one_line_and_status_2(images, capsys):
+    assert main(["predict", str(images), "--checkpoint", "nowhere.pt"]) == 2
+    assert capsys.readouterr().err.strip() == "graphpose: checkpoint 'nowhere.pt' does not exist"
+
+
+def test_info_tells_what_a_checkpoint_holds(checkpoint, capsys):
+    assert main(["info", str(checkpoint)]) == 0
+    out = capsys.readouterr().out
+    assert "skeleton coco: 17 keypoints, 19 limbs" in out
+    assert "adjacency: identity" in out
+
+
+def test_evaluate_prints_the_ten_figures(checkpoint, images, tmp_path, capsys):
+    truth = DemoDataset(2, size=96).ground_truth()
+    for index, image in enumerate(truth["images"]):
+        image["file_name"] = f"photo{index}.png"
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    arguments = ["--annotations", str(tmp_path / "truth.json"), "--images", str(images), "--long-edge", "0"]
+    assert main(["evaluate", "--checkpoint", str(checkpoint), *arguments]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL",
+    ]  # fmt: skip
+
+
+def test_evaluate_writes_what_the_server_takes_and_fuses_views(checkpoint, images, tmp_path, capsys):
+    truth = DemoDataset(2, size=96).ground_truth()
+    for index, image in enumerate(truth["images"]):
+        image["file_name"] = f"photo{index}.png"
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    arguments = ["evaluate", "--checkpoint", str(checkpoint), "--annotations", str(tmp_path / "truth.json")]
+    arguments += ["--images", str(images), "--long-edge", "0", "--dataset", "coco", "--evaluator", "fast"]
+    arguments += ["--flip", "--scales", "1", "0.75", "--out"]
+    assert main([*arguments, str(tmp_path / "results.json")]) == 0
+    assert f"poses written to {tmp_path / 'results.json'}" in capsys.readouterr().out
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {result["image_id"] for result in results} == {image["id"] for image in truth["images"]}
+    assert main([*arguments, str(tmp_path / "pred.mat")]) == 2
+    assert "a .mat is MPII's" in capsys.readouterr().err
+    assert main([*arguments[:-2], "0", "--out", str(tmp_path / "results.json")]) == 2
+    assert "test scales" in capsys.readouterr().err
+
+
+def test_predict_fuses_views_where_asked_to(checkpoint):
+    image = DemoDataset(1, size=96)[0].image
+    alone = Predictor.from_checkpoint(checkpoint, long_edge=None)(image)
+    fused = Predictor.from_checkpoint(checkpoint, long_edge=None, fusion=FusionConfig(flip=True))(image)
+    assert len(fused) > 0
+    assert not np.array_equal(alone.keypoints, fused.keypoints)
+    mirrored = Predictor.from_checkpoint(checkpoint, long_edge=None, fusion=FusionConfig(flip=True))(
+        np.ascontiguousarray(image[:, ::-1])
+    )
+    assert len(mirrored) > 0
+
+
+def test_check_names_a_missing_image(images, tmp_path, capsys):
+    truth = DemoDataset(2, size=96).ground_truth()
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    report = tmp_path / "report.json"
+    assert main(["check", str(tmp_path / "truth.json"), "--images", str(images), "--report", str(report)]) == 1
+    assert truth["images"][0]["file_name"] in capsys.readouterr().out
+    assert json.loads(report.read_text())
+
+
+@pytest.mark.parametrize("command", [[], ["predict"], ["evaluate"], ["check"], ["export"], ["info"]])
+def test_every_command_has_help(command):
+    run = subprocess.run([sys.executable, "-m", "graphpose", *command, "--help"], capture_output=True, text=True)
+    assert run.returncode == 0
+    assert "usage: graphpose" in run.stdout

@@ -1,0 +1,130 @@
+"""Thresholds of the decoder: chosen on fields of a network, written, and read by the command line."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import pytest
+import torch
+
+from graphpose.checkpoint import save_checkpoint
+from graphpose.cli import main
+from graphpose.data.demo.dataset import DemoDataset
+from graphpose.data.loader import make_loader
+from graphpose.data.transforms import EvalTransform
+from graphpose.errors import GraphposeError
+from graphpose.fields.spec import FieldSpec
+from graphpose.inference.evaluate import build_decoder, evaluate
+from graphpose.inference.tune import choose_thresholds, collect_fields, read_settings, write_settings
+from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.skeleton import COCO
+from tests.oracle import Oracle
+
+GRID = {"keypoint_threshold limb_threshold": (0.1, 0.2), "peak_threshold": (0.05, 0.1)}
+
+
+@pytest.fixture(scope="module")
+def faint():
+    """The dataset, the network, a function that makes its loader."""
+    dataset = DemoDataset(6, seed=2, size=160)
+    network = Oracle(FieldSpec(COCO, 4), certainty=0.25)  # unsure of every person
+    return dataset, network, lambda: network.watch(make_loader(dataset, EvalTransform(None), 4, shuffle=False))
+
+
+def test_a_faint_network_gets_lower_thresholds_and_evaluation_confirms_the_score(faint):
+    dataset, network, loader = faint
+    fields = collect_fields(network, loader())
+    assert [image.image_id for image in fields] == list(dataset.image_ids)
+    choice = choose_thresholds(network, fields, dataset.ground_truth(), grid=GRID)
+    assert choice.before == 0
+    assert choice.score > 0.8
+    assert choice.settings["keypoint_threshold"] < 0.25
+    assert choice.settings["limb_threshold"] < 0.25
+    assert choice.gains[-1][-1] == choice.score
+    assert choice.lines()[-1].startswith(f"0.0000 → {choice.score:.4f} on 6 images")
+    found = evaluate(network, build_decoder(network.spec, choice.settings), loader(), dataset.ground_truth())
+    assert found.metrics["AP"] == pytest.approx(choice.score, abs=1e-9)
+
+
+def test_only_the_images_whose_fields_are_given_count(faint):
+    dataset, network, loader = faint
+    choice = choose_thresholds(network, collect_fields(network, loader())[:2], dataset.ground_truth(), grid=GRID)
+    assert choice.images == 2
+    assert choice.score > 0.8
+
+
+def test_a_figure_that_the_metric_does_not_have_is_refused(faint):
+    dataset, network, loader = faint
+    with pytest.raises(GraphposeError, match="no figure 'PCK'; it has AP,"):
+        choose_thresholds(network, collect_fields(network, loader()), dataset.ground_truth(), figure="PCK", grid=GRID)
+
+
+def test_settings_are_read_as_they_were_written(tmp_path):
+    settings = {"join_fragments": False, "radius": 3.0, "max_poses": 7, "use_spread": True}
+    write_settings(tmp_path / "decoder.json", settings)
+    assert read_settings(tmp_path / "decoder.json") == settings
+    with pytest.raises(GraphposeError, match="could not be written"):
+        write_settings(tmp_path / "nowhere" / "decoder.json", settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"raduis": 2}', "unknown decoder setting 'raduis'; did you mean 'radius'"),
+        ('{"radius": "2"}', "radius='2' must be of type float"),
+        ('{"radius": true}', "radius=True must be of type float"),
+        ('{"max_poses": 2.5}', r"max_poses=2\.5 must be of type int"),
+        ("[1]", "must be a JSON object"),
+        ("{", "are not JSON"),
+        (None, "cannot be read"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused_by_name(tmp_path, text, message):
+    path = tmp_path / "own.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(GraphposeError, match=rf"own\.json'.*{message}"):
+        read_settings(path)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Arguments that name a checkpoint, an annotation file and its folder of two images."""
+    torch.manual_seed(0)
+    network = PoseNetwork(PoseNetworkConfig(backbone="regnetx_002", stem_pool=True, adjacency="identity"))
+    with torch.no_grad():  # fires everywhere, so that there are poses
+        network.pif_head.conv.bias.view(17, 5, -1)[:, 0] += 8
+        network.paf_head.conv.bias.view(19, 7, -1)[:, 0] += 8
+    save_checkpoint(tmp_path / "checkpoint.pt", network, network.config, decoder={"min_score": 0.0, "max_poses": 5})
+    dataset = DemoDataset(2, size=96)
+    (tmp_path / "images").mkdir()
+    for i, image in enumerate(dataset.ground_truth()["images"]):
+        cv2.imwrite(str(tmp_path / "images" / image["file_name"]), dataset[i].image[..., ::-1])
+    (tmp_path / "truth.json").write_text(json.dumps(dataset.ground_truth()))
+    return ["--checkpoint", str(tmp_path / "checkpoint.pt"), "--annotations", str(tmp_path / "truth.json"),
+            "--images", str(tmp_path / "images"), "--long-edge", "96"]  # fmt: skip
+
+
+def test_tune_writes_settings_that_evaluate_and_predict_read(trained, tmp_path, capsys):
+    out = tmp_path / "decoder.json"
+    assert main(["tune", *trained, "--out", str(out), "--limit", "1", "--rounds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "on 1 images" in printed
+    assert f"written to {out}" in printed
+    assert read_settings(out)["max_poses"] == 5  # as the checkpoint has it
+
+    write_settings(out, read_settings(out) | {"max_poses": 3, "peak_threshold": 0.01})
+    assert main(["evaluate", *trained, "--decoder", str(out), "--out", str(tmp_path / "results.json")]) == 0
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 6
+    predict = ["predict", str(tmp_path / "images"), *trained[:2], "--long-edge", "96", "--no-drawings"]
+    assert main([*predict, "--decoder", str(out), "--out", str(tmp_path / "o")]) == 0
+    assert "3 persons" in capsys.readouterr().out
+
+
+def test_the_command_line_names_a_wrong_decoder_file(trained, tmp_path, capsys):
+    (tmp_path / "own.json").write_text('{"raduis": 2}')
+    assert main(["evaluate", *trained, "--decoder", str(tmp_path / "own.json")]) == 2
+    assert "unknown decoder setting 'raduis'" in capsys.readouterr().err
+    assert main(["tune", *trained, "--limit", "0"]) == 2
+    assert "--limit 0 must be at least 1" in capsys.readouterr().err
