@@ -20,7 +20,8 @@ import torch
 from torch import nn
 
 from graphpose.errors import GraphposeError
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)

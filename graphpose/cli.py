@@ -117,7 +117,7 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
 
 def run_predict(options: argparse.Namespace) -> int:
     """Find people in photographs; writes <name>.poses.png for each and results.json (COCO-results format)."""
-    from graphpose.fields.fusion import FusionConfig
+    from graphpose.fields.config import FusionConfig
     from graphpose.inference.evaluate import build_decoder
     from graphpose.inference.predict import Predictor, find_images, predict_files
     from graphpose.inference.tune import read_settings

@@ -16,7 +16,8 @@ from graphpose.checkpoint import (
     save_checkpoint,
 )
 from graphpose.errors import GraphposeError
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO, CROWDPOSE
 from graphpose.training.random_state import random_states, restore_random_states
 

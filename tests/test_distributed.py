@@ -12,7 +12,7 @@ from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.distributed import ALONE, Ranks, ranks_of_this_run
 from graphpose.inference.evaluate import build_decoder, evaluate
-from graphpose.nn.losses import LossConfig
+from graphpose.nn.config import LossConfig
 from graphpose.training.random_state import derived_seed
 from tests.training.tiny import tiny_trainer
 

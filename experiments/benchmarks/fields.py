@@ -35,7 +35,8 @@ from numba import njit
 
 from experiments.benchmarks.scenes import Scene, limb_bound, load_scenes, scene_fields
 from graphpose.errors import GraphposeError
-from graphpose.fields.decode import Decoder, DecoderConfig
+from graphpose.fields.config import DecoderConfig
+from graphpose.fields.decode import Decoder
 from graphpose.fields.encode import Targets, encode
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import FieldSpec

@@ -23,8 +23,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphpose.errors import GraphposeError
+from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 
 # Heads by the name they get in the output; the first is what the others are compared with.
 HEADS: dict[str, dict[str, Any]] = {

@@ -12,14 +12,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from graphpose.data.transforms import AugmentConfig
+from graphpose.data.config import AugmentConfig
 from graphpose.errors import GraphposeError
-from graphpose.fields.decode import DecoderConfig
-from graphpose.fields.fusion import FusionConfig
-from graphpose.nn.losses import LossConfig
-from graphpose.nn.network import PoseNetworkConfig
+from graphpose.fields.config import DecoderConfig, FusionConfig
+from graphpose.nn.config import LossConfig, PoseNetworkConfig
 from graphpose.skeleton import COCO, Skeleton
-from graphpose.training.trainer import TrainConfig
+from graphpose.training.config import TrainConfig
 
 
 def _fields(dataclass: Any, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 
 # Name, backbone, strides of the DGCN heads, MB of parameters.
 TABLE_4 = (

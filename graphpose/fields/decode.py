@@ -20,6 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from graphpose.errors import GraphposeError
+from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decoding.compact import batched_candidates, batched_limb_cells
 from graphpose.fields.decoding.grouping import group_cells, group_fields
 from graphpose.fields.decoding.growth import best_poses
@@ -27,60 +28,6 @@ from graphpose.fields.decoding.joining import NO_TABLES, join_fragments, pair_ta
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import PAF, PIF, FieldSpec
 from graphpose.graphs.statistics import PoseStatistics
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig:
-    """Every threshold of the decoder.
-
-    Attributes:
-        keypoint_threshold: lowest confidence of a PIF cell (probability). PifPaf's 0.3: background of a trained network
-            rarely reaches it, most cells of a true patch do.
-        limb_threshold: lowest confidence of a PAF cell (probability).
-        peak_threshold: lowest confidence of a keypoint: the share of its patch's cells that agree, weighted by their
-            confidence. 0.1 asks for two of sixteen cells: one alone is noise, while a keypoint crowded by others is
-            still found.
-        radius: how far cells of one keypoint may point apart, in units of the keypoint's scale σ_k·sqrt(area).
-        radius_min: the same in cells, for persons whose scale is smaller than a network's precision.
-        limb_radius: how far a limb's end may miss a keypoint, in units of the keypoint's scale.
-        limb_radius_min: the same in cells.
-        limb_slack: the same as a share of the distance from the PAF cell to the end: errors grow with distance.
-        min_limb_weight: lowest sum of votes of a limb, in confident cells.
-        full_limb_weight: sum of votes from which on a limb is certain; the shortest limb has about so many cells.
-        min_split_weight: sum of votes of a limb, in confident cells, that is a reason to split a keypoint.
-        min_split_share: share of a keypoint's votes that each of two limbs to different partners needs to split it.
-        min_bridge_share: share of a keypoint's votes that a limb needs to put a new keypoint on one that is taken.
-        use_spread: weigh places by the spread channel; only where it was trained (laplace loss).
-        join_scale_spread: standard deviation of the logarithm of the ratio of the scales that two fragments of one
-            person read from the fields.
-        join_alone: log-likelihood (per scale², see joining) from which on a partner is likelier than none.
-        min_join_probability: lowest probability that two fragments are one person, seen from either.
-        min_score: lowest instance score of a pose that is returned (0 … 1).
-        max_peaks: keypoints of one type in one image, at most; bounds time on fields that are noise.
-        max_poses: poses of one image, at most; the best stay.
-    """
-
-    keypoint_threshold: float = 0.3
-    limb_threshold: float = 0.3
-    peak_threshold: float = 0.1
-    radius: float = 1.25
-    radius_min: float = 0.3
-    limb_radius: float = 2.0
-    limb_radius_min: float = 0.5
-    limb_slack: float = 0.1
-    min_limb_weight: float = 0.5
-    full_limb_weight: float = 6.0
-    min_split_weight: float = 1.5
-    min_split_share: float = 0.15
-    min_bridge_share: float = 0.5
-    use_spread: bool = False
-    join_scale_spread: float = 0.25
-    join_alone: float = -6.0
-    min_join_probability: float = 0.5
-    min_score: float = 0.05
-    max_peaks: int = 256
-    max_poses: int = 256
-
 
 SETTING_TYPES: dict[str, type] = {field.name: type(field.default) for field in dataclasses.fields(DecoderConfig)}
 

@@ -12,7 +12,6 @@ Convention: confidences are probabilities; cells, offsets and pixels as in :mod:
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphpose.errors import GraphposeError
+from graphpose.fields.config import FusionConfig
 from graphpose.fields.spec import PAF, PIF, FieldSpec
 from graphpose.skeleton import Skeleton
 
@@ -34,31 +34,6 @@ Fields = tuple[Tensor, Tensor]
 # Regressed vectors of each field: x, y, and log-spread channel.
 _PIF_VECTORS = ((PIF.X, PIF.Y, PIF.SPREAD),)
 _PAF_VECTORS = ((PAF.X1, PAF.Y1, PAF.SPREAD1), (PAF.X2, PAF.Y2, PAF.SPREAD2))
-
-
-@dataclasses.dataclass(frozen=True)
-class FusionConfig:
-    """Which views of an image are fused.
-
-    Attributes:
-        flip: the mirror image of every scale, too.
-        scales: sizes relative to the network's input; 1.0 is the input itself.
-    """
-
-    flip: bool = False
-    scales: tuple[float, ...] = (1.0,)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
-        if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
-            raise GraphposeError(f"test scales {list(self.scales)} must be one or more factors between 0.1 and 10")
-        if len(set(self.scales)) < len(self.scales):
-            raise GraphposeError(f"test scales {list(self.scales)} name a factor twice; each may stand once")
-
-    @property
-    def is_plain(self) -> bool:
-        """Only the image itself: nothing is fused."""
-        return not self.flip and self.scales == (1.0,)
 
 
 def fused_fields(network: Callable[[Tensor], Fields], images: Tensor, spec: FieldSpec, config: FusionConfig) -> Fields:

@@ -15,8 +15,9 @@ from tqdm import tqdm
 from graphpose.data.batch import Batch
 from graphpose.distributed import ALONE, Ranks
 from graphpose.errors import GraphposeError
-from graphpose.fields.decode import Decoder, DecoderConfig
-from graphpose.fields.fusion import FusionConfig, fused_fields
+from graphpose.fields.config import DecoderConfig, FusionConfig
+from graphpose.fields.decode import Decoder
+from graphpose.fields.fusion import fused_fields
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import FieldSpec, probabilities
 from graphpose.graphs.statistics import shipped_statistics

@@ -16,8 +16,8 @@ from graphpose.data.loader import collate
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
+from graphpose.fields.config import FusionConfig
 from graphpose.fields.decode import Decoder
-from graphpose.fields.fusion import FusionConfig
 from graphpose.fields.pose import Poses
 from graphpose.inference.evaluate import build_decoder, predict_batches
 from graphpose.metrics.coco import coco_results

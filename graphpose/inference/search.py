@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from graphpose.errors import GraphposeError
-from graphpose.fields.decode import Decoder, DecoderConfig, in_threads
+from graphpose.fields.config import DecoderConfig
+from graphpose.fields.decode import Decoder, in_threads
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import FieldSpec
 from graphpose.graphs.statistics import PoseStatistics

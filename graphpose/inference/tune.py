@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from graphpose.data.batch import Batch
 from graphpose.errors import GraphposeError
+from graphpose.fields.config import FusionConfig
 from graphpose.fields.decode import SETTING_TYPES
-from graphpose.fields.fusion import FusionConfig, fused_fields
+from graphpose.fields.fusion import fused_fields
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import probabilities
 from graphpose.inference.evaluate import build_decoder, input_sizes

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from graphpose.nn import torchvision_ops  # noqa: F401  (before timm, which imports torchvision)
+
+# isort: split
 import timm
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""What a network is built from: plain values that travel with a checkpoint."""
+"""What a network and its loss are built from: plain values; the network's travel with a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from graphpose.errors import GraphposeError
-from graphpose.nn.graph_conv import AbsentEdges
 from graphpose.skeleton import COCO, Skeleton, get_skeleton
 
+AbsentEdges = Literal["zero", "masked"]
 Adjacency = Literal["none", "identity", "hand_crafted", "full", "soft", "dynamic"]
 BackboneVariant = Literal["auto", "v1", "v1.5"]
 EvaluationGraph = Literal["ones", "expectation"]
+RegressionLoss = Literal["smooth_l1", "laplace"]
+ConfidenceReduction = Literal["mean", "sum_of_means"]
+RegressionReduction = Literal["sum", "mean"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,3 +144,56 @@ class PoseNetworkConfig:
             if key not in valid:
                 raise GraphposeError(f"unknown network setting '{key}'; choose from {', '.join(valid)}")
         return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights and normalisation; the defaults are the paper's.
+
+    Attributes:
+        pif_confidence: α of Eq. 2.
+        pif_offset: θ of Eq. 2.
+        pif_scale: weight of the keypoint scale, which the decoder needs.
+        paf_confidence: β of Eq. 3.
+        paf_offset: δ of Eq. 3, for each of the limb's two ends.
+        intermediate: weight of the intermediate confidences together, shared by the N DGCMs: α / N each.
+        regression_loss: of the offsets; "smooth_l1" (the paper) or "laplace", which trains the spread channel.
+        confidence_reduction: "mean" over the cells of all maps, or "sum_of_means": Σ_k of each map's mean, K times as
+            large.
+        regression_reduction: "sum" over cells / ``regression_divisor`` / batch, or "mean" over cells.
+        regression_divisor: see above.
+
+    Raises:
+        GraphposeError: a weight that is negative or not finite, an unknown choice.
+    """
+
+    pif_confidence: float = 30.0
+    pif_offset: float = 2.0
+    pif_scale: float = 2.0
+    paf_confidence: float = 50.0
+    paf_offset: float = 3.0
+    intermediate: float = 30.0
+    regression_loss: RegressionLoss = "smooth_l1"
+    confidence_reduction: ConfidenceReduction = "mean"
+    regression_reduction: RegressionReduction = "sum"
+    regression_divisor: float = 1000.0
+
+    def __post_init__(self) -> None:
+        for name, literal in (
+            ("regression_loss", RegressionLoss),
+            ("confidence_reduction", ConfidenceReduction),
+            ("regression_reduction", RegressionReduction),
+        ):
+            if getattr(self, name) not in get_args(literal):
+                raise GraphposeError(
+                    f"{name} '{getattr(self, name)}' is unknown; choose one of {', '.join(get_args(literal))}"
+                )
+        for name in ("pif_confidence", "pif_offset", "pif_scale", "paf_confidence", "paf_offset", "intermediate"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise GraphposeError(f"loss weight {name} {getattr(self, name)} must be finite and not negative")
+        if not (math.isfinite(self.regression_divisor) and self.regression_divisor > 0):
+            raise GraphposeError(f"regression_divisor {self.regression_divisor} must be positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; ``LossConfig(**values)`` is the inverse."""
+        return dataclasses.asdict(self)

@@ -10,7 +10,7 @@ W is one d → d' map shared by all keypoints and positions, i.e. a 1×1 convolu
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,7 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import scatter, softmax
 
 from graphpose.errors import GraphposeError
-
-AbsentEdges = Literal["zero", "masked"]
+from graphpose.nn.config import AbsentEdges
 
 
 def normalize_adjacency(adjacency: Tensor) -> Tensor:

@@ -9,74 +9,16 @@ term is the sum over the cells that have one, divided by 1000 and by the batch. 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF
-
-RegressionLoss = Literal["smooth_l1", "laplace"]
-ConfidenceReduction = Literal["mean", "sum_of_means"]
-RegressionReduction = Literal["sum", "mean"]
-
-
-@dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """Weights and normalisation; the defaults are the paper's.
-
-    Attributes:
-        pif_confidence: α of Eq. 2.
-        pif_offset: θ of Eq. 2.
-        pif_scale: weight of the keypoint scale, which the decoder needs.
-        paf_confidence: β of Eq. 3.
-        paf_offset: δ of Eq. 3, for each of the limb's two ends.
-        intermediate: weight of the intermediate confidences together, shared by the N DGCMs: α / N each.
-        regression_loss: of the offsets; "smooth_l1" (the paper) or "laplace", which trains the spread channel.
-        confidence_reduction: "mean" over the cells of all maps, or "sum_of_means": Σ_k of each map's mean, K times as
-            large.
-        regression_reduction: "sum" over cells / ``regression_divisor`` / batch, or "mean" over cells.
-        regression_divisor: see above.
-
-    Raises:
-        GraphposeError: a weight that is negative or not finite, an unknown choice.
-    """
-
-    pif_confidence: float = 30.0
-    pif_offset: float = 2.0
-    pif_scale: float = 2.0
-    paf_confidence: float = 50.0
-    paf_offset: float = 3.0
-    intermediate: float = 30.0
-    regression_loss: RegressionLoss = "smooth_l1"
-    confidence_reduction: ConfidenceReduction = "mean"
-    regression_reduction: RegressionReduction = "sum"
-    regression_divisor: float = 1000.0
-
-    def __post_init__(self) -> None:
-        for name, literal in (
-            ("regression_loss", RegressionLoss),
-            ("confidence_reduction", ConfidenceReduction),
-            ("regression_reduction", RegressionReduction),
-        ):
-            if getattr(self, name) not in get_args(literal):
-                raise GraphposeError(
-                    f"{name} '{getattr(self, name)}' is unknown; choose one of {', '.join(get_args(literal))}"
-                )
-        for name in ("pif_confidence", "pif_offset", "pif_scale", "paf_confidence", "paf_offset", "intermediate"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise GraphposeError(f"loss weight {name} {getattr(self, name)} must be finite and not negative")
-        if not (math.isfinite(self.regression_divisor) and self.regression_divisor > 0):
-            raise GraphposeError(f"regression_divisor {self.regression_divisor} must be positive")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; ``LossConfig(**values)`` is the inverse."""
-        return dataclasses.asdict(self)
+from graphpose.nn.config import LossConfig
 
 
 class PoseLoss(nn.Module):

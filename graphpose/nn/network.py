@@ -24,8 +24,6 @@ from graphpose.nn.dgcm import GraphPyramid
 from graphpose.nn.fold import fold_pyramid
 from graphpose.nn.heads import FieldHead
 
-__all__ = ["PoseNetwork", "PoseNetworkConfig"]
-
 
 class PoseNetwork(nn.Module):
     """DGCN, or with ``adjacency="none"`` its PifPaf baseline.

@@ -32,8 +32,6 @@ from graphpose.training.prepare import Preparation
 from graphpose.training.state import restore_training, training_state
 from graphpose.training.sums import EpochSums
 
-__all__ = ["Log", "TrainConfig", "Trainer"]
-
 logger = logging.getLogger(__name__)
 
 Log = Callable[[str, float, int], None]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from graphpose.checkpoint import save_checkpoint
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 
 
 @pytest.fixture

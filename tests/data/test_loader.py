@@ -10,9 +10,10 @@ import torch
 
 from graphpose.data.batch import Batch
 from graphpose.data.coco import CocoDataset
+from graphpose.data.config import AugmentConfig
 from graphpose.data.loader import collate, make_loader, normalise
 from graphpose.data.sample import Persons, Sample
-from graphpose.data.transforms import AugmentConfig, EvalTransform, TrainTransform
+from graphpose.data.transforms import EvalTransform, TrainTransform
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import COCO, Skeleton
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numba import types
 
 from graphpose.errors import GraphposeError
-from graphpose.fields.decode import Decoder, DecoderConfig, in_threads
+from graphpose.fields.config import DecoderConfig
+from graphpose.fields.decode import Decoder, in_threads
 from graphpose.fields.decoding.candidates import Candidates, find_candidates
 from graphpose.fields.decoding.compact import batched_candidates, batched_limb_cells
 from graphpose.fields.decoding.grouping import SOURCES, group_fields

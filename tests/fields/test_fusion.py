@@ -27,7 +27,8 @@ from graphpose.fields.fusion import (
 )
 from graphpose.fields.spec import PAF, PIF, FieldSpec
 from graphpose.inference.evaluate import build_decoder, evaluate
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
 
 SIZE = 401  # one more than a multiple of 8: columns of a mirror image are the image's columns

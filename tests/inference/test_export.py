@@ -8,7 +8,8 @@ import torch
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import FieldSpec
 from graphpose.inference.export import MIN_SIZE, contract_metadata, export_onnx, export_program, read_contract
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import CROWDPOSE, Skeleton
 
 # A small network with its own K and M; the test of the pyramid is that of the network itself.

@@ -13,9 +13,10 @@ from graphpose.checkpoint import save_checkpoint
 from graphpose.cli import main
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.errors import GraphposeError
-from graphpose.fields.fusion import FusionConfig
+from graphpose.fields.config import FusionConfig
 from graphpose.inference.predict import Predictor, find_images
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphpose.errors import GraphposeError
-from graphpose.fields.decode import DecoderConfig
+from graphpose.fields.config import DecoderConfig
 from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.spec import FieldSpec
 from graphpose.inference.search import GRID, tune

@@ -17,7 +17,8 @@ from graphpose.errors import GraphposeError
 from graphpose.fields.spec import FieldSpec
 from graphpose.inference.evaluate import build_decoder, evaluate
 from graphpose.inference.tune import choose_thresholds, collect_fields, read_settings, write_settings
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO
 from tests.oracle import Oracle
 

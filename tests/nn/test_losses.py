@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF
-from graphpose.nn.losses import LossConfig, PoseLoss, resample_confidence
+from graphpose.nn.config import LossConfig
+from graphpose.nn.losses import PoseLoss, resample_confidence
 
 NAN = float("nan")
 K, M = 3, 2

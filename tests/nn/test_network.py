@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphpose.errors import GraphposeError
+from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
 
 SMALL = {"backbone": "resnet10t", "stem_pool": True}

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from graphpose.errors import GraphposeError
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 from graphpose.nn.relations import (
     append_weights,
     learned_relations,

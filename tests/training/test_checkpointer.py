@@ -193,7 +193,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("confidence", ["mean", "sum_of_means"])
 def test_a_batch_in_parts_has_the_loss_and_gradients_of_the_whole(reduction, confidence):
-    from graphpose.nn.losses import LossConfig
+    from graphpose.nn.config import LossConfig
 
     loss = LossConfig(regression_reduction=reduction, confidence_reduction=confidence)
     gradients, losses = [], []

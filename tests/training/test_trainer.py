@@ -11,11 +11,13 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
+from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
+from graphpose.training.config import TrainConfig
 from graphpose.training.optimizer import learning_rate_factor
 from graphpose.training.prepare import Preparation
-from graphpose.training.trainer import TrainConfig, Trainer
+from graphpose.training.trainer import Trainer
 
 QUICK = TrainConfig(
     epochs=2,

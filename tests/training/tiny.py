@@ -4,15 +4,18 @@ import dataclasses
 
 import torch
 
+from graphpose.data.config import AugmentConfig
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
-from graphpose.data.transforms import AugmentConfig, TrainTransform
+from graphpose.data.transforms import TrainTransform
 from graphpose.distributed import ALONE, Ranks
-from graphpose.nn.losses import LossConfig, PoseLoss
-from graphpose.nn.network import PoseNetwork, PoseNetworkConfig
+from graphpose.nn.config import LossConfig, PoseNetworkConfig
+from graphpose.nn.losses import PoseLoss
+from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO
+from graphpose.training.config import TrainConfig
 from graphpose.training.random_state import derived_seed
-from graphpose.training.trainer import TrainConfig, Trainer
+from graphpose.training.trainer import Trainer
 
 CONFIG = TrainConfig(
     epochs=3,
