@@ -183,7 +183,7 @@ def kill_worker(trainer) -> None:
 
 
 def fail_observer(trainer) -> None:
-    import run
+    from experiments import run
 
     run.experiment.current_run._failed_observers.append(run.experiment.current_run.observers[0])
 

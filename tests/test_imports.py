@@ -1,0 +1,147 @@
+"""The house's import rule, read from the rule in graphpose's docstring and from every import statement."""
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import graphpose
+
+ROOT = Path(__file__).parents[1]
+
+
+def levels() -> dict[str, int]:
+    """Room → its place in the rule; neighbours in braces share one."""
+    rule = re.search(r"errors <.*?cli", graphpose.__doc__, re.S).group()
+    return {room: level for level, part in enumerate(rule.split("<")) for room in re.findall(r"\w+", part)}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of all that a file imports, wherever in it, also for type checkers only."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the room that they are from"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules_of(folder: str) -> dict[str, Path]:
+    return {module_name(path): path for path in sorted((ROOT / folder).rglob("*.py"))}
+
+
+def imported_modules(path: Path, known: dict[str, Path]) -> set[str]:
+    """Those of the ``known`` modules that a file imports, itself or a name of theirs."""
+    names = {name if name in known else name.rpartition(".")[0] for name in imports(path)}
+    return names & known.keys()
+
+
+def violations(modules: dict[str, Path]) -> list[str]:
+    """Imports that the rule forbids, one sentence each."""
+    rule = levels()
+    found = []
+    for name, path in modules.items():
+        own = name.split(".")[1] if "." in name else None
+        if own is None or own == "__main__":  # the face of the package hands on names of all rooms
+            continue
+        for other in sorted(imported_modules(path, modules)):
+            room = other.split(".")[1] if "." in other else None
+            if room in (None, own):
+                continue
+            if rule[room] >= rule[own]:
+                found.append(f"{name} imports {other}, but {room} is not below {own}")
+    return found
+
+
+def circle(modules: dict[str, Path]) -> list[str]:
+    """The modules of a circle; empty where there is none."""
+    graph = {name: imported_modules(path, modules) - {name, "graphpose"} for name, path in modules.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_every_room_has_its_place_in_the_rule():
+    rooms = {
+        path.stem for path in (ROOT / "graphpose").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms - {"__init__", "__main__"} == levels().keys()
+
+
+def test_rooms_import_only_what_is_below_them():
+    assert violations(modules_of("graphpose")) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    for folder in ("graphpose", "experiments", "analysis"):
+        assert circle(modules_of(folder)) == []
+
+
+def test_nothing_imports_experiments_or_analysis():
+    for path in modules_of("graphpose").values():
+        assert not [name for name in imports(path) if name.split(".")[0] in ("experiments", "analysis", "tests")], path
+    for path in modules_of("analysis").values():
+        assert not [name for name in imports(path) if name.split(".")[0] in ("experiments", "tests")], path
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "reason"),
+    [
+        ("training.trainer", "from graphpose.inference import evaluate", "inference is not below training"),
+        ("metrics.coco", "from graphpose.nn.network import PoseNetwork", "nn is not below metrics"),
+        ("data.loader", "import graphpose.fields.encode", "fields is not below data"),
+        ("visualize", "def f():\n    from graphpose.data.image import read_image", "data is not below visualize"),
+    ],
+)
+def test_one_line_that_breaks_the_rule_is_found(tmp_path, module, line, reason):
+    modules = modules_of("graphpose")
+    name = f"graphpose.{module}"
+    broken = tmp_path / "broken.py"
+    broken.write_text(modules[name].read_text() + f"\n{line}\n")
+    assert [text for text in violations(modules | {name: broken}) if reason in text and name in text]
+
+
+def test_a_circle_is_found(tmp_path):
+    for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
+        (tmp_path / f"{name}.py").write_text(f"from graphpose.{other} import x\n")
+    assert set(circle({f"graphpose.{name}": tmp_path / f"{name}.py" for name in "abc"})) == {
+        "graphpose.a", "graphpose.b", "graphpose.c"
+    }  # fmt: skip
+
+
+def test_the_main_names_are_handed_on_from_their_rooms():
+    declared = set(imports(ROOT / "graphpose" / "__init__.py"))
+    assert {f"graphpose.{home}.{name}" for name, home in graphpose._HOME.items()} <= declared
+    for name in graphpose.__all__:
+        assert getattr(graphpose, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Predicter'"):
+        _ = graphpose.Predicter
+
+
+def test_import_graphpose_imports_nothing_else():
+    code = "import sys, typing; before = set(sys.modules); import graphpose; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["graphpose"]
+
+
+def test_configurations_are_known_without_anything_heavy():
+    modules = [name for name in modules_of("graphpose") if name.endswith(".config")]
+    code = (
+        f"import sys, importlib; [importlib.import_module(name) for name in {modules!r}]; "
+        "print(*sorted({'torch', 'numpy', 'cv2', 'timm', 'numba', 'scipy', 'torch_geometric'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(modules) == 4
+    assert done.stdout.split() == []
