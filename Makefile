@@ -1,5 +1,6 @@
 # make run   trains and evaluates the demo (CPU, 6 to 9 minutes), into runs/
 # make test  runs the tests; compiles torch-scatter once
+# make test-fast  leaves out those that start a process or train
 # make lint  ruff and mypy
 # Set PYTHON to choose the interpreter (3.10 or newer) that .venv is made from.
 
@@ -11,14 +12,19 @@ JOBS := $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 PARALLEL := $(abspath $(VENV))/parallel-build.cfg
 FORCE_ONLY_CPU ?= $(if $(shell command -v nvcc && command -v nvidia-smi),0,1)
 
-.PHONY: run test lint clean
+.PHONY: run test test-fast lint clean
 
 run: $(VENV)/.installed
 	$(BIN)/python experiments/run.py
 
 # a process per core with one thread: on tensors as small as the tests' several threads mostly wait for each other
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.test-installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.test-installed
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint-installed
 	$(BIN)/ruff check .

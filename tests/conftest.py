@@ -1,6 +1,8 @@
 """Fixtures that several test modules share."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,17 @@ def data_root() -> Path:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _fast_tests_start_no_process_and_train_nothing(request, monkeypatch) -> None:
+    """What ``make test-fast`` leaves out is marked; a test that is not marked is held to it."""
+    if request.node.get_closest_marker("slow"):
+        return
+
+    def refuse(*_, **__):
+        pytest.fail("this test starts a process or trains an epoch: mark it slow", pytrace=False)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    if "graphpose.training.trainer" in sys.modules:
+        monkeypatch.setattr(sys.modules["graphpose.training.trainer"].Trainer, "train_epoch", refuse)
