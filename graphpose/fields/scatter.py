@@ -1,4 +1,4 @@
-"""Scatter reductions with a winner: minimum with argmin, sums and means over segments.
+"""Scatter reductions with a winner: minimum with argmin, and sums over segments.
 
 Uses torch-scatter where it is installed and PyTorch's own ``scatter_reduce_`` where it is not. Both give the same
 answer on every device: the minimum's lowest index wins a tie, and a segment that nothing falls into is empty in the
@@ -85,19 +85,3 @@ def scatter_sum(values: Tensor, index: Tensor, size: int, backend: Backend | Non
     if package is None:
         return values.new_zeros((size, *values.shape[1:])).index_add_(0, index, values)
     return package.scatter_sum(values, index, dim=0, dim_size=size)
-
-
-def scatter_mean(values: Tensor, index: Tensor, size: int, backend: Backend | None = None) -> Tensor:
-    """Mean of each segment.
-
-    Args:
-        values: (N, …) floating point.
-        index: (N,) int64 segments.
-        size: number of segments.
-        backend: which implementation; None takes torch-scatter where it is installed.
-
-    Returns:
-        (size, …), NaN where a segment is empty: the mean of nothing is not a number.
-    """
-    count = scatter_sum(torch.ones_like(index, dtype=values.dtype), index, size, backend)
-    return scatter_sum(values, index, size, backend) / count.reshape(-1, *(1,) * (values.ndim - 1))

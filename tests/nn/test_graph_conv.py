@@ -1,4 +1,4 @@
-"""Graph convolution over keypoints: Eq. 4 and Eq. 8, dense and sparse."""
+"""Graph convolution over keypoints: Eq. 4 and Eq. 8."""
 
 import math
 
@@ -6,29 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 from torch_geometric.nn import DenseGCNConv
 
 from graphpose.errors import GraphposeError
-from graphpose.graphs.keypoint_graph import from_dense, keypoint_graph, to_dense
-from graphpose.nn.graph_conv import GraphConv, SparseGraphConv, normalize_adjacency, relation_weights
-from graphpose.skeleton import COCO, CROWDPOSE, MPII
-
-
-def random_graph(shape: tuple[int, ...], generator: torch.Generator, density: float = 0.4) -> Tensor:
-    """Random weights on random edges, self loops with weight 1."""
-    A = torch.rand(shape, generator=generator, dtype=torch.float64)
-    A = A * (torch.rand(shape, generator=generator) < density)
-    A.diagonal(dim1=-2, dim2=-1).fill_(1)
-    return A
-
-
-def random_layer(d: int, d_out: int, K: int, seed: int, **options) -> GraphConv:
-    torch.manual_seed(seed)
-    layer = GraphConv(d, d_out, K, **options).double()
-    for parameter in layer.parameters():
-        torch.nn.init.normal_(parameter)
-    return layer
+from graphpose.nn.graph_conv import GraphConv, normalize_adjacency, relation_weights
+from tests.nn.random_layer import random_graph, random_layer
 
 
 def test_eq_8_worked_by_hand_on_three_keypoints():
@@ -47,50 +29,6 @@ def test_eq_8_worked_by_hand_on_three_keypoints():
     layer.absent_edges = "masked"
     # rows 0 and 2 lose their absent edge: (12 + 36) / 5 = 9.6 and (24 + 54) / 5 = 15.6
     assert layer(x, A).flatten().tolist() == pytest.approx([20.2, 23.0, 32.2])
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    K=st.integers(1, 9),
-    d=st.integers(1, 4),
-    d_out=st.integers(1, 4),
-    B=st.integers(1, 3),
-    learned=st.booleans(),
-    absent=st.sampled_from(["zero", "masked"]),
-    batched=st.booleans(),
-    seed=st.integers(0, 10_000),
-)
-def test_dense_and_sparse_layer_agree_in_outputs_and_gradients(K, d, d_out, B, learned, absent, batched, seed):
-    generator = torch.Generator().manual_seed(seed)
-    dense = random_layer(d, d_out, K, seed, learned=learned, absent_edges=absent)
-    sparse = SparseGraphConv(dense)
-    A = random_graph((B, K, K) if batched else (K, K), generator)
-    x = torch.randn(B, K, d, 5, generator=generator, dtype=torch.float64)
-    graphs = [from_dense(a) for a in (A if batched else A.expand(B, K, K))]
-    edge_index = torch.cat([graph.edge_index + K * b for b, graph in enumerate(graphs)], 1)
-    edge_weight = torch.cat([graph.edge_weight for graph in graphs])
-    x_dense, x_sparse = x.clone().requires_grad_(), x.clone().requires_grad_()
-
-    out = dense(x_dense, A)
-    twin = sparse(x_sparse.flatten(0, 1), edge_index, edge_weight).view_as(out)
-    torch.testing.assert_close(out, twin, atol=1e-10, rtol=1e-10)
-
-    direction = torch.randn(out.shape, generator=generator, dtype=torch.float64)
-    names = [name for name, _ in dense.named_parameters()]
-    ours = torch.autograd.grad((out * direction).sum(), [x_dense, *dense.parameters()])
-    theirs = torch.autograd.grad((twin * direction).sum(), [x_sparse, *dense.parameters()])
-    for name, a, b in zip(["x", *names], ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10, msg=lambda text, name=name: f"{name}: {text}")
-
-
-@pytest.mark.parametrize("skeleton", [COCO, MPII, CROWDPOSE], ids=lambda s: s.name)
-def test_twins_agree_on_the_hand_crafted_graph_of_a_skeleton(skeleton):
-    graph = keypoint_graph(skeleton, "hand_crafted")
-    layer = random_layer(2, 3, skeleton.num_keypoints, seed=1)
-    x = torch.randn(1, skeleton.num_keypoints, 2, dtype=torch.float64)
-    out = layer(x, to_dense(graph).double())
-    twin = SparseGraphConv(layer)(x[0], graph.edge_index, graph.edge_weight.double())
-    torch.testing.assert_close(out[0], twin, atol=1e-10, rtol=1e-10)
 
 
 def test_eq_4_equals_pyg_dense_gcn_on_binary_graphs():
