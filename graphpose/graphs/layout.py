@@ -46,11 +46,11 @@ def multidimensional_scaling(statistics: PoseStatistics) -> np.ndarray:
     Raises:
         GraphposeError: as :func:`mean_pose`.
     """
-    from scipy.sparse.csgraph import shortest_path
-
     upright = mean_pose(statistics)
     distance = statistics.mean
     if np.isnan(distance).any():
+        from scipy.sparse.csgraph import shortest_path  # here, since few statistics have such a pair
+
         ways = shortest_path(np.where(np.isnan(distance), 0, distance), directed=False)
         distance = np.where(np.isnan(distance), ways, distance)
     K = len(distance)

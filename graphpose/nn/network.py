@@ -10,19 +10,16 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF, FieldSpec
-from graphpose.graphs.keypoint_graph import keypoint_graph, to_dense
-from graphpose.graphs.statistics import load_statistics, shipped_statistics
-from graphpose.nn.adjacency import KeypointGraph
 from graphpose.nn.backbone import Backbone
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.dgcm import GraphPyramid
 from graphpose.nn.fold import fold_pyramid
 from graphpose.nn.heads import FieldHead
+from graphpose.nn.keypoint_graph import KeypointGraph, configured_adjacency
 
 
 class PoseNetwork(nn.Module):
@@ -62,7 +59,9 @@ class PoseNetwork(nn.Module):
         self.pif_pyramid: GraphPyramid | None = None
         self.paf_pyramid: GraphPyramid | None = None
         if config.adjacency != "none":
-            self.keypoint_graph = KeypointGraph(build_adjacency(config) if adjacency is None else adjacency, config)
+            self.keypoint_graph = KeypointGraph(
+                configured_adjacency(config) if adjacency is None else adjacency, config
+            )
             # One DGCN head is two DGCMs, one for PIF and one for PAF (Table 3's caption).
             self.pif_pyramid = GraphPyramid(self.backbone.channels, config)
             self.paf_pyramid = GraphPyramid(self.backbone.channels, config)
@@ -186,27 +185,3 @@ def require_same_skeleton(config: PoseNetworkConfig, state: Mapping[str, Tensor]
                 f"weights with skeleton '{skeleton.name}': the weights' field head has {have:g} {name} at upsample "
                 f"{config.upsample} where the skeleton has {count}"
             )
-
-
-def build_adjacency(config: PoseNetworkConfig) -> Tensor:
-    """(K, K) matrix of the configured graph: A_I, A_h or A_s (the last also for "dynamic").
-
-    Raises:
-        GraphposeError: no statistics for the skeleton, or statistics of another one.
-    """
-    with torch.device("cpu"):  # values are needed also where a network is built on the meta device to be counted
-        return _build_adjacency(config)
-
-
-def _build_adjacency(config: PoseNetworkConfig) -> Tensor:
-    statistics = None
-    if config.adjacency in ("soft", "dynamic"):
-        try:
-            statistics = (
-                load_statistics(config.statistics) if config.statistics else shipped_statistics(config.skeleton)
-            )
-        except GraphposeError as error:
-            raise GraphposeError(
-                f"adjacency '{config.adjacency}' with skeleton '{config.skeleton.name}': {error}"
-            ) from error
-    return to_dense(keypoint_graph(config.skeleton, config.adjacency, statistics, config.gamma)).float()

@@ -1,12 +1,16 @@
 """The graph of each pass: fixed kinds, draws of Eq. 7, pools and the generator's state."""
 
+import subprocess
+import sys
+from typing import get_args
+
 import pytest
 import torch
 
 from graphpose.errors import GraphposeError
-from graphpose.graphs.keypoint_graph import keypoint_graph, to_dense
-from graphpose.nn.adjacency import KeypointGraph
-from graphpose.nn.config import PoseNetworkConfig
+from graphpose.graphs.adjacency import ADJACENCIES, adjacency_matrix, sample_adjacency
+from graphpose.nn.config import Adjacency, PoseNetworkConfig
+from graphpose.nn.keypoint_graph import KeypointGraph, configured_adjacency
 from graphpose.skeleton import COCO
 
 K = COCO.num_keypoints
@@ -14,7 +18,7 @@ K = COCO.num_keypoints
 
 @pytest.fixture(scope="module")
 def soft() -> torch.Tensor:
-    return to_dense(keypoint_graph(COCO, "soft")).float()
+    return adjacency_matrix(COCO, "soft").float()
 
 
 def graph_of(matrix, **settings) -> KeypointGraph:
@@ -54,7 +58,7 @@ def test_evaluation_can_use_the_expectation_of_the_draws(soft):
 
 @pytest.mark.parametrize("adjacency", ["identity", "hand_crafted", "full", "soft"])
 def test_fixed_graphs_are_the_same_in_training_and_evaluation(adjacency):
-    matrix = to_dense(keypoint_graph(COCO, adjacency)).float()
+    matrix = adjacency_matrix(COCO, adjacency).float()
     graph = graph_of(matrix, adjacency=adjacency)
     assert torch.equal(graph(2), matrix)
     assert torch.equal(graph.eval()(2), matrix)
@@ -116,3 +120,35 @@ def test_a_matrix_of_another_size_is_refused_naming_statistics_and_skeleton():
 def test_a_matrix_that_is_no_adjacency_is_refused(matrix):
     with pytest.raises(GraphposeError, match=r"\[0, 1\]"):
         graph_of(matrix)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_network_pool_and_function_draw_the_same_graphs_from_one_seed(soft, per_sample):
+    expected = sample_adjacency(soft, 4, torch.Generator().manual_seed(9))
+    graph = graph_of(soft, per_sample=per_sample)
+    graph.seed(9)
+    assert torch.equal(graph(4), expected if per_sample else expected[0])
+    pool = graph_of(soft, graph_pool=4)
+    pool.seed(9)
+    assert torch.equal(pool.pool, expected)
+
+
+@pytest.mark.parametrize("adjacency", ADJACENCIES)
+def test_the_network_s_matrix_is_that_of_the_graphs_room(adjacency):
+    matrix = configured_adjacency(PoseNetworkConfig(adjacency=adjacency, gamma=0.7))
+    assert torch.equal(matrix, adjacency_matrix(COCO, adjacency, gamma=0.7).float())
+
+
+def test_a_network_can_have_every_graph_or_none():
+    assert get_args(Adjacency) == ("none", *ADJACENCIES)
+
+
+def test_the_network_s_graph_needs_neither_pyg_nor_what_draws_it():
+    code = (
+        "import sys; from graphpose.nn.config import PoseNetworkConfig\n"
+        "from graphpose.nn.network import KeypointGraph, configured_adjacency\n"
+        "config = PoseNetworkConfig(); KeypointGraph(configured_adjacency(config), config)(1)\n"
+        "heavy = {'torch_geometric', 'networkx', 'scipy', 'matplotlib', 'numba'} & set(sys.modules)\n"
+        "assert not heavy, sorted(heavy)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from graphpose.errors import GraphposeError
+from graphpose.graphs.adjacency import adjacency_matrix, draw_edges
+from graphpose.graphs.statistics import load_statistics
 from graphpose.nn.config import PoseNetworkConfig
 
 
@@ -41,8 +43,8 @@ class KeypointGraph(nn.Module):
     The matrix is a buffer, so it moves with the module and a checkpoint needs no statistics file. "dynamic" holds A_s,
     draws A_d from it in training, and is all ones (or A_s, see ``evaluation_graph``) in evaluation; every other graph
     is what it is. It draws from a generator state of its own, where
-    :func:`~graphpose.graphs.sampling.sample_adjacency` takes a generator: so the graphs are the same on every device,
-    resume with a checkpoint, and trace under torch.compile.
+    :func:`~graphpose.graphs.adjacency.sample_adjacency` takes a generator: so the graphs are the same on every device,
+    resume with a checkpoint, and trace under torch.compile. One seed gives the same graphs both ways.
 
     Args:
         matrix: (K, K); A_I, A_h or A_s, the last also for "dynamic".
@@ -82,9 +84,8 @@ class KeypointGraph(nn.Module):
             self.pool.copy_(self._draw(len(self.pool)))
 
     def _draw(self, count: int) -> Tensor:
-        """Graphs (count, K, K), A_d[i, j] ~ Bernoulli(A_s[i, j]) (Eq. 7); the diagonal has probability 1."""
-        numbers = draw_uniform(self.state, self.matrix, [count, *self.matrix.shape])
-        return (numbers < self.matrix).to(self.matrix.dtype)
+        """Graphs (count, K, K) of Eq. 7; the diagonal has probability 1."""
+        return draw_edges(self.matrix, draw_uniform(self.state, self.matrix, [count, *self.matrix.shape]))
 
     def forward(self, batch: int) -> Tensor:
         """The graph of this pass.
@@ -107,3 +108,18 @@ class KeypointGraph(nn.Module):
             index = draw_uniform(self.state, self.matrix, [count]) * len(self.pool)
             graphs = self.pool[index.long()]
         return graphs if self.per_sample else graphs[0]
+
+
+def configured_adjacency(config: PoseNetworkConfig) -> Tensor:
+    """(K, K) float32 matrix of the configured graph: A_I, A_h, all ones or A_s (the last also for "dynamic").
+
+    Raises:
+        GraphposeError: no statistics for the skeleton, or statistics of another one.
+    """
+    try:
+        statistics = load_statistics(config.statistics) if config.statistics else None
+        return adjacency_matrix(config.skeleton, config.adjacency, statistics, config.gamma).float()
+    except GraphposeError as error:
+        raise GraphposeError(
+            f"adjacency '{config.adjacency}' with skeleton '{config.skeleton.name}': {error}"
+        ) from error
