@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from graphpose import __version__
+from graphpose.data.annotations.read import read_annotations
 from graphpose.data.annotations.subsets import CROWD_BANDS, SIZE_BANDS, in_crowd_band, in_size_band, visible_only
-from graphpose.data.annotations.table import read_annotations
 from graphpose.errors import GraphposeError
 from graphpose.graphs.statistics import PoseStatistics, StatisticsAccumulator, pose_statistics
 from graphpose.skeleton import SKELETONS, get_skeleton
@@ -44,8 +44,8 @@ def accumulate(path: Path, args: argparse.Namespace) -> StatisticsAccumulator:
     start = time.perf_counter()
     annotations = read_annotations(path, args.skeleton and get_skeleton(args.skeleton), progress=True)
     print(
-        f"read {annotations.source}: {int(annotations.labelled.sum())} persons with labelled keypoints in "
-        f"{len(annotations.file_names)} images, {time.perf_counter() - start:.1f} s",
+        f"read {annotations.path.name}: {int(annotations.labelled.sum())} persons with labelled keypoints in "
+        f"{len(annotations.images)} images, {time.perf_counter() - start:.1f} s",
         file=sys.stderr,
     )
     rule = args.scale or annotations.skeleton.scale_rule

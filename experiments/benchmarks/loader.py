@@ -101,11 +101,11 @@ def benchmark_read(options: argparse.Namespace) -> dict[str, Any]:
         started = time.process_time()
         dataset = CocoDataset(options.annotations, options.annotations.parent)
         reading.append(time.process_time() - started)
-    records = dataset.records
-    arrays = (records.ids, records.keypoints, records.num_keypoints, records.bbox, records.area, records.iscrowd)
+    table = dataset.annotations
+    arrays = (table.ids, table.keypoints, table.num_keypoints, table.bbox, table.area, table.iscrowd)
     return {
         "images": len(dataset),
-        "annotations": len(records.ids),
+        "annotations": len(table),
         "json_load_seconds": round(median(parsing), 3),
         "reader_seconds": round(median(reading), 3),
         "ratio": round(median(reading) / median(parsing), 3),

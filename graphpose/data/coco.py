@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from graphpose.data.annotations.coco import CocoRecords, read_coco
+from graphpose.data.annotations.coco import read_coco
+from graphpose.data.annotations.table import Annotations
 from graphpose.data.image import read_image
 from graphpose.data.sample import Persons, Sample
 from graphpose.errors import GraphposeError
@@ -42,25 +43,25 @@ class CocoDataset:
         image_ids: Sequence[int] | None = None,
         require_persons: bool = False,
     ) -> None:
-        self.records = select_images(read_coco(Path(annotations), skeleton), image_ids, require_persons)
+        self.annotations = select_images(read_coco(Path(annotations), skeleton), image_ids, require_persons)
         self.images = Path(images)
 
     @property
     def skeleton(self) -> Skeleton:
         """What the keypoints of every sample mean."""
-        return self.records.skeleton
+        return self.annotations.skeleton
 
     @property
     def image_ids(self) -> list[int]:
         """Ids from the file's records, in the order of the indices."""
-        return self.records.image_ids.tolist()
+        return self.annotations.images.ids.tolist()
 
     def __len__(self) -> int:
-        return len(self.records.image_ids)
+        return len(self.annotations.images.ids)
 
     def image_path(self, index: int) -> Path:
         """Where image ``index`` is expected."""
-        return self.images / self.records.file_names[index]
+        return self.images / self.annotations.images.file_names[index]
 
     def __getitem__(self, index: int) -> Sample:
         """Image ``index`` with its persons (crowd regions and unlabelled persons included, and in the ignore mask).
@@ -72,79 +73,78 @@ class CocoDataset:
         index = range(len(self))[index]
         image = read_image(self.image_path(index))
         height, width = image.shape[:2]
-        recorded = tuple(self.records.sizes[index].tolist())
+        recorded = tuple(self.annotations.images.sizes[index].tolist())
         if 0 not in recorded and recorded not in ((height, width), (width, height)):
             raise GraphposeError(
-                f"image {self.image_path(index)} is {width}×{height} px, but its record in {self.records.path} says "
-                f"{recorded[1]}×{recorded[0]}; the annotations belong to another version of it"
+                f"image {self.image_path(index)} is {width}×{height} px, but its record in {self.annotations.path} "
+                f"says {recorded[1]}×{recorded[0]}; the annotations belong to another version of it"
             )
         return Sample(
             image=image,
             persons=self.persons(index),
             ignore=self.ignore_mask(index, height, width),
-            image_id=int(self.records.image_ids[index]),
-            file_name=self.records.file_names[index],
+            image_id=int(self.annotations.images.ids[index]),
+            file_name=self.annotations.images.file_names[index],
         )
 
     def persons(self, index: int) -> Persons:
         """All records of image ``index``, without reading the image."""
-        records = self.records
-        rows = slice(records.first[index], records.first[index + 1])
+        annotations, rows = self.annotations, self.annotations.rows(index)
         return Persons(
-            keypoints=records.keypoints[rows].copy(),
-            bbox=records.bbox[rows].astype(np.float32),
-            area=records.area[rows].astype(np.float32),
-            iscrowd=records.iscrowd[rows].copy(),
-            ids=records.ids[rows].copy(),
+            keypoints=annotations.keypoints[rows].astype(np.float32),
+            bbox=annotations.bbox[rows].astype(np.float32),
+            area=annotations.area[rows].astype(np.float32),
+            iscrowd=annotations.iscrowd[rows].copy(),
+            ids=annotations.ids[rows].copy(),
         )
 
     def ignore_mask(self, index: int, height: int, width: int) -> np.ndarray:
         """(H, W) bool; True on crowd regions and on persons without a labelled keypoint."""
-        records = self.records
         ignore = np.zeros((height, width), bool)
-        for row in range(records.first[index], records.first[index + 1]):
-            if row in records.regions:
-                _fill_region(records, row, ignore)
+        rows = self.annotations.rows(index)
+        for row in range(rows.start, rows.stop):
+            if row in self.annotations.regions:
+                _fill_region(self.annotations, row, ignore)
         return ignore
 
     def ground_truth(self) -> dict[str, Any]:
         """Annotations of exactly these images as a COCO-format dict."""
-        return self.records.to_coco()
+        return self.annotations.to_coco()
 
 
 def select_images(
-    records: CocoRecords, image_ids: Sequence[int] | None = None, require_persons: bool = False
-) -> CocoRecords:
-    """Records of some images only; arguments and errors as of :class:`CocoDataset`."""
-    chosen = np.arange(len(records.image_ids))
-    if image_ids is not None:
-        chosen = _find_images(records, image_ids)
+    annotations: Annotations, image_ids: Sequence[int] | None = None, require_persons: bool = False
+) -> Annotations:
+    """Some images only; arguments and errors as of :class:`CocoDataset`."""
+    images = annotations.images
+    chosen = np.arange(len(images)) if image_ids is None else _find_images(annotations, image_ids)
     if require_persons:
-        owner = np.repeat(np.arange(len(records.image_ids)), np.diff(records.first))
-        chosen = chosen[np.isin(chosen, owner[records.is_target])]
+        chosen = chosen[np.isin(chosen, annotations.image_index[annotations.labelled])]
     if len(chosen) == 0:
-        raise GraphposeError(f"{records.path}: no image is left; at least one with a labelled person is needed")
-    if len(chosen) < len(records.image_ids) or image_ids is not None:
-        records = records.select_images(chosen)
-    return records
+        raise GraphposeError(f"{annotations.path}: no image is left; at least one with a labelled person is needed")
+    if len(chosen) < len(images) or image_ids is not None:
+        annotations = annotations.select_images(chosen)
+    return annotations
 
 
-def _find_images(records: CocoRecords, image_ids: Sequence[int]) -> np.ndarray:
-    position = {image_id: i for i, image_id in enumerate(records.image_ids.tolist())}
+def _find_images(annotations: Annotations, image_ids: Sequence[int]) -> np.ndarray:
+    position = annotations.images.position
     missing = [image_id for image_id in image_ids if image_id not in position]
     if missing:
-        raise GraphposeError(f"{records.path} has no image {missing[0]}; its {len(position)} ids are its records' own")
+        raise GraphposeError(
+            f"{annotations.path} has no image {missing[0]}; its {len(position)} ids are its records' own"
+        )
     if len(set(image_ids)) < len(image_ids):
         raise GraphposeError("image_ids names an image twice; each may stand once")
     return np.array([position[image_id] for image_id in image_ids], np.int64)
 
 
-def _fill_region(records: CocoRecords, row: int, ignore: np.ndarray) -> None:
+def _fill_region(annotations: Annotations, row: int, ignore: np.ndarray) -> None:
     """Set ``ignore`` on the segment of annotation ``row``, or on its box where it has no segment."""
     height, width = ignore.shape
-    segmentation = records.regions[row]
+    segmentation = annotations.regions[row]
     if not segmentation:
-        x, y, w, h = records.bbox[row]
+        x, y, w, h = annotations.bbox[row]
         # Pixel centres at integers: the box covers the pixels whose centres lie inside.
         left, top = max(0, int(np.ceil(x))), max(0, int(np.ceil(y)))
         ignore[top : max(0, int(np.ceil(y + h))), left : max(0, int(np.ceil(x + w)))] = True
@@ -154,13 +154,13 @@ def _fill_region(records: CocoRecords, row: int, ignore: np.ndarray) -> None:
         mask = coco_mask.decode(coco_mask.merge(rle) if isinstance(rle, list) else rle)
     except Exception as error:  # pycocotools raises bare Exception, among others
         raise GraphposeError(
-            f"{records.path}: annotation {records.ids[row]} has a segmentation that is neither polygons nor RLE "
-            f"({error})"
+            f"{annotations.path}: annotation {annotations.ids[row]} has a segmentation that is neither polygons nor "
+            f"RLE ({error})"
         ) from None
     if mask.shape != ignore.shape:
         raise GraphposeError(
-            f"{records.path}: annotation {records.ids[row]} has an RLE of {mask.shape[1]}×{mask.shape[0]} px on an "
-            f"image of {width}×{height} px; both must agree"
+            f"{annotations.path}: annotation {annotations.ids[row]} has an RLE of {mask.shape[1]}×{mask.shape[0]} px "
+            f"on an image of {width}×{height} px; both must agree"
         )
     ignore |= mask.astype(bool)
 

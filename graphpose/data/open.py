@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from graphpose.data.annotations.mpii import is_mpii_file
 from graphpose.data.coco import CocoDataset
-from graphpose.data.mpii import MpiiDataset, is_mpii_file
+from graphpose.data.mpii import MpiiDataset
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import MPII, Skeleton
 

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from graphpose.data.annotations.mpii import ReleasePerson
+from graphpose.data.annotations.mpii import NO_GROUP
+from graphpose.data.annotations.mpii_release import ReleasePerson
 from graphpose.data.coco import CocoDataset
-from graphpose.data.mpii import NO_GROUP, MpiiDataset
+from graphpose.data.mpii import MpiiDataset
 from graphpose.errors import GraphposeError
 from graphpose.metrics.mpii_groups import nearest_groups, poses_by_image
 
@@ -115,7 +116,7 @@ def write_results(
     if path.suffix != ".mat":
         raise GraphposeError(f"results file '{path}' must end in .json, or .mat for MPII's server")
     if not isinstance(dataset, MpiiDataset):
-        raise GraphposeError(f"results file '{path}': a .mat is MPII's; {dataset.records.path} needs a .json")
+        raise GraphposeError(f"results file '{path}': a .mat is MPII's; {dataset.annotations.path} needs a .json")
     if single:
         return f"{write_mpii_single(path, results, dataset)} persons written to {path}"
     return f"{write_mpii(path, results, dataset)} groups written to {path}"
@@ -192,18 +193,19 @@ def write_mpii_single(path: Path, results: Sequence[Mapping[str, Any]], dataset:
 
 def _require_release(dataset: MpiiDataset) -> None:
     if not dataset.release:
-        raise GraphposeError(f"{dataset.records.path} is no official release; MPII's server needs its persons' order")
+        raise GraphposeError(
+            f"{dataset.annotations.path} is no official release; MPII's server needs its persons' order"
+        )
 
 
 def _release_persons(dataset: MpiiDataset) -> dict[int, list[tuple[ReleasePerson, int]]]:
     """Image id → its persons that have a place, each with its group, in the release's order."""
     persons: dict[int, list[tuple[ReleasePerson, int]]] = {image_id: [] for image_id in dataset.image_ids}
-    records = dataset.records
     for index, image_id in enumerate(dataset.image_ids):
-        for annotation_id in records.ids[records.first[index] : records.first[index + 1]].tolist():
-            person = dataset.sources[annotation_id]
+        groups = dataset.annotations.group[dataset.annotations.rows(index)].tolist()
+        for person, group in zip(dataset.release[image_id].placed, groups, strict=True):
             if person.place is not None:
-                persons[image_id].append((person, dataset.groups[annotation_id]))
+                persons[image_id].append((person, group))
     return persons
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from graphpose.data.annotations.coco import coco_category
+from graphpose.data.annotations.table import coco_category
 from graphpose.data.check import CheckReport, check_dataset
 from graphpose.skeleton import COCO
 
@@ -210,7 +210,7 @@ def spoil_mpii(kind: str, records: list[dict[str, Any]], folder: Path) -> None:
         ("image_missing", "1.jpg does not exist"),
         ("keypoint_outside_image", "annotation 2: right_ankle at \\(79, 4\\) lies outside of image 1 of 60×40 px"),
         ("head_size_unknown", "annotation 2 of image 1 has no head size"),
-        ("unreadable_annotations", "annotation 1 needs 16 joints"),
+        ("unreadable_annotations", "annotation 2 needs 16 joints"),
     ],
 )
 def test_each_damage_of_an_mpii_set_is_the_one_defect_named(tmp_path: Path, kind: str, message: str) -> None:

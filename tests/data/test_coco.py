@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from graphpose.data.annotations.coco import coco_category
+from graphpose.data.annotations.table import coco_category
 from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.image import read_image
@@ -217,7 +217,7 @@ def change_keypoint(position: int, value: Any) -> dict[str, Any]:
         ([person(42, keypoints=[1, 2, 2] * 16)], "annotation 42 has 48 numbers in 'keypoints'; 51 are needed"),
         ([change_keypoint(4, float("nan"))], "annotation 42 has a keypoint that is not finite"),
         ([change_keypoint(3, float("inf"))], "annotation 42 has a keypoint that is not finite"),
-        ([change_keypoint(3, "left")], "annotation 42 has something other than numbers in 'keypoints'"),
+        ([change_keypoint(3, "left")], "annotation 42 has a keypoint that is not finite; numbers are needed"),
         ([change_keypoint(5, 3)], "annotation 42 has a visibility other than 0, 1 or 2"),
         ([person(42, image_id=8)], "annotation 42 belongs to image 8, which the file does not list"),
         ([person(42), person(1), person(42)], "annotation id 42 stands 2 times"),
@@ -225,7 +225,7 @@ def change_keypoint(position: int, value: Any) -> dict[str, Any]:
         ([person(42, bbox=[1, 2, 3])], "annotation 42 has 3 numbers in 'bbox'"),
         ([person(42, bbox=[1, 2, 3, float("nan")])], "annotation 42 has no bbox"),
         ([person(42, num_keypoints="many")], "annotation 42 has num_keypoints 'many'"),
-        ([7], "must be a list of objects"),
+        ([7], "annotation at position 0 is 7; an object is needed"),
     ],
 )
 def test_a_wrong_annotation_is_named_with_what_would_be_right(
@@ -241,7 +241,7 @@ def test_a_wrong_annotation_is_named_with_what_would_be_right(
     [
         ("[]", "is not a COCO file"),
         ('{"pictures": []}', "is not a COCO file"),
-        ('{"images": [1]}', "is not a COCO file"),
+        ('{"images": [1]}', "image at position 0 is 1; an object is needed"),
         ('{"images": []}', "lists no images"),
         ("{", "is not valid JSON"),
         ('{"images": [{"id": "a", "file_name": "a.jpg"}]}', "image"),
@@ -356,12 +356,12 @@ def test_crowdpose_reads_as_coco_with_its_own_skeleton_area_and_index(data_root:
     dataset = CocoDataset(data_root / "crowdpose/crowdpose_val.json", data_root)
     assert dataset.skeleton is CROWDPOSE
     assert len(dataset) == 2000
-    assert dataset.records.crowd_index[0] == pytest.approx(0.76)
-    boxes = dataset.records.bbox
-    np.testing.assert_allclose(dataset.records.area, 0.53 * boxes[:, 2] * boxes[:, 3])
+    assert dataset.annotations.images.crowd_index[0] == pytest.approx(0.76)
+    boxes = dataset.annotations.bbox
+    np.testing.assert_allclose(dataset.annotations.area, 0.53 * boxes[:, 2] * boxes[:, 3])
 
 
 @pytest.mark.slow
 def test_the_full_training_annotations_are_indexed(data_root: Path) -> None:
     dataset = CocoDataset(data_root / "coco/annotations/person_keypoints_train2017.json.gz", data_root)
-    assert (len(dataset), len(dataset.records.ids)) == (56599, 149813)
+    assert (len(dataset), len(dataset.annotations)) == (56599, 149813)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from graphpose.data.annotations.mpii import NO_GROUP
 from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import make_loader
-from graphpose.data.mpii import NO_GROUP, MpiiDataset
+from graphpose.data.mpii import MpiiDataset
 from graphpose.data.open import open_dataset
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
@@ -113,11 +114,10 @@ def test_a_person_without_joints_is_ignored_and_no_target(tmp_path: Path) -> Non
 def test_a_person_of_unknown_head_size_is_ignored(tmp_path: Path) -> None:
     write_images(tmp_path, "one.jpg")
     visible = [int(k not in (0, 9)) for k in range(16)]
-    assert MpiiDataset(write_json(tmp_path, joints_vis=visible), tmp_path).head_sizes == {
-        1: pytest.approx(15)
-    }  # 25 · 0.6
+    known = MpiiDataset(write_json(tmp_path, joints_vis=visible), tmp_path)
+    assert known.annotations.head_size.tolist() == pytest.approx([15])  # 25 · 0.6
     dataset = MpiiDataset(write_json(tmp_path, joints_vis=visible, scale=None), tmp_path)
-    assert dataset.head_sizes == {1: None}
+    assert [a["head_size"] for a in dataset.ground_truth()["annotations"]] == [None]
     assert dataset[0].ignore[40, 60]
     assert not (dataset[0].persons.keypoints[:, :, 2] > 0).any()
     with pytest.raises(GraphposeError, match="no image is left"):
@@ -152,7 +152,7 @@ def test_groups_are_those_of_the_toolkit_without_persons_who_stand_apart(tmp_pat
     )
     dataset = MpiiDataset(path, tmp_path, groups=tmp_path / "groups.mat")
     # image one: its first person is single; image two: the third is
-    assert list(dataset.groups.values()) == [NO_GROUP, 1, 0, 0, NO_GROUP, NO_GROUP]
+    assert dataset.annotations.group.tolist() == [NO_GROUP, 1, 0, 0, NO_GROUP, NO_GROUP]
     truth = dataset.ground_truth()
     found = [a for a in truth["annotations"] if a["id"] in (3, 4)]
     results = [{"image_id": a["image_id"], "keypoints": a["keypoints"], "score": 1.0} for a in found]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphpose.data.annotations.coco import coco_category
+from graphpose.data.annotations.table import coco_category
 from graphpose.data.coco import CocoDataset
 from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphpose.data.annotations.coco import coco_category
+from graphpose.data.annotations.table import coco_category
 from graphpose.metrics.error_analysis import (
     ERRORS,
     KEYPOINT_ERRORS,

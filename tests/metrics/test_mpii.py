@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphpose.data.annotations.table import read_annotations
+from graphpose.data.annotations.read import read_annotations
 from graphpose.errors import GraphposeError
 from graphpose.metrics.mpii import METRICS, SCORED, average_precision, evaluate_mpii, match_poses, pckh
 from graphpose.skeleton import COCO, MPII

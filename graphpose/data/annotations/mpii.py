@@ -1,6 +1,6 @@
 """MPII annotations in the forms they are distributed in.
 
-- the official release, ``mpii_human_pose_v1_u12_1.mat`` (struct ``RELEASE``);
+- the official release (see :mod:`graphpose.data.annotations.mpii_release`);
 - the flat ``.h5`` of Newell et al. 2016 (``part``, ``visible``, ``normalize``);
 - HRNet-style: a ``.json`` list of records with ``joints`` and ``joints_vis``, and its ``gt_valid.mat`` (``pos_gt_src``,
   ``jnt_missing``, ``headboxes_src``).
@@ -10,30 +10,47 @@ top and upper neck lie 0.8 diagonals apart on that diagonal, so a form without r
 distance (it differs from the h5's ``normalize`` only by the rounding of the joints); where one of the two is not
 labelled, 25 times the record's ``scale``, if it has one.
 
+The forms count pixels from 1; the table, as everywhere, from 0. None of them has areas, and only a person of the
+release without joints has a box: a square of its height around its middle.
+
 Source: Andriluka et al. 2014, evaluation code (getHeadSize.m: SC_BIAS = 0.6).
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from graphpose.data.annotations.table import Annotations, check_keypoints
+from graphpose.data.annotations.mpii_release import HEAD_OF_DIAGONAL, ReleaseImage, load_mat, read_groups, read_release
+from graphpose.data.annotations.rules import Defect, Report, refusal, sound_keypoints
+from graphpose.data.annotations.table import Annotations, Images
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import MPII, Skeleton
 
-HEAD_OF_DIAGONAL = 0.6
 HEAD_OF_NECK_TO_TOP = 0.75
 # The release's scale is the person's height divided by 200 px, and it was made from the head: 8 heads to a person.
 HEAD_OF_SCALE = 200 / 8
+NO_GROUP = -1  # a person who stands in no group of the multi-person protocol
 
 
-def read_h5(path: Path, skeleton: Skeleton | None = None) -> Annotations:
-    """Flat h5 form; arguments and errors as in :func:`graphpose.data.annotations.table.read_annotations`."""
+def is_mpii_file(path: Path) -> bool:
+    """Whether a file is in one of MPII's forms: by its ending, or a .json that is a list; no such file is no MPII."""
+    if path.suffix in (".mat", ".h5", ".hdf5"):
+        return True
+    if path.suffix != ".json":
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(4096).lstrip().startswith(b"[")
+    except OSError:
+        return False
+
+
+def read_h5(path: Path, skeleton: Skeleton | None = None, report: Report | None = None) -> Annotations:
+    """Flat h5 form; arguments and errors as in :func:`graphpose.data.annotations.read.read_annotations`."""
     import h5py
 
     if not path.is_file():
@@ -41,66 +58,62 @@ def read_h5(path: Path, skeleton: Skeleton | None = None) -> Annotations:
     try:
         with h5py.File(path) as file:
             part, visible, head = (np.asarray(file[key], np.float64) for key in ("part", "visible", "normalize"))
-            ids = np.asarray(file["index"], np.int64)
+            image_ids = np.asarray(file["index"], np.int64).tolist()
             names = [name.decode() if isinstance(name, bytes) else _text(name) for name in file["imgname"][:]]
     except (OSError, KeyError) as error:
         raise GraphposeError(
             f"annotation file {path} is not MPII's h5 form (part, visible, normalize, index, imgname): {error}"
         ) from error
+    if "" in names:
+        raise GraphposeError(f"{path}: annotation {names.index('') + 1} has no image name; the h5 names one for each")
     # A keypoint that is not labelled stands at (0, 0).
     visibility = np.where((part == 0).all(axis=2), 0, np.where(visible > 0, 2, 1))
     keypoints = np.concatenate((part, visibility[:, :, None]), axis=2)
-    return _annotations(path.name, skeleton, keypoints, head, names, ids)
+    file_names = dict(zip(image_ids, names, strict=True))
+    return _table(path, skeleton, file_names, image_ids, keypoints, head, report)
 
 
-def read_mat(path: Path, skeleton: Skeleton | None = None) -> Annotations:
-    """Official ``RELEASE`` or HRNet's ``gt_valid.mat``; arguments and errors as in ``read_annotations``."""
+def read_mat(path: Path, skeleton: Skeleton | None = None, report: Report | None = None) -> Annotations:
+    """Official ``RELEASE`` or HRNet's ``gt_valid.mat``, which names no images; arguments and errors as in
+    ``read_annotations``."""
     content = load_mat(path)
     if "RELEASE" in content:
-        return _from_release(content["RELEASE"], path.name, skeleton)
-    if {"pos_gt_src", "jnt_missing", "headboxes_src"} <= content.keys():
-        joints = np.asarray(content["pos_gt_src"], np.float64)  # (K, 2, N)
-        if joints.ndim == 2:
-            joints = joints[:, :, None]
-        missing = np.asarray(content["jnt_missing"]).reshape(len(joints), -1).T  # (N, K)
-        boxes = np.asarray(content["headboxes_src"], np.float64).reshape(2, 2, -1)  # (corner, axis, N)
-        keypoints = np.concatenate((joints.transpose(2, 0, 1), np.where(missing, 0, 2)[:, :, None]), axis=2)
-        head = HEAD_OF_DIAGONAL * np.linalg.norm(boxes[1] - boxes[0], axis=0)
-        return _annotations(path.name, skeleton, keypoints, head, [""] * len(keypoints))
-    raise GraphposeError(f"{path} holds neither MPII's RELEASE nor pos_gt_src, jnt_missing and headboxes_src")
+        return from_release(read_release(path), path, skeleton=skeleton, report=report)
+    if not {"pos_gt_src", "jnt_missing", "headboxes_src"} <= content.keys():
+        raise GraphposeError(f"{path} holds neither MPII's RELEASE nor pos_gt_src, jnt_missing and headboxes_src")
+    joints = np.asarray(content["pos_gt_src"], np.float64)  # (K, 2, N)
+    if joints.ndim == 2:
+        joints = joints[:, :, None]
+    missing = np.asarray(content["jnt_missing"]).reshape(len(joints), -1).T  # (N, K)
+    boxes = np.asarray(content["headboxes_src"], np.float64).reshape(2, 2, -1)  # (corner, axis, N)
+    keypoints = np.concatenate((joints.transpose(2, 0, 1), np.where(missing, 0, 2)[:, :, None]), axis=2)
+    head = HEAD_OF_DIAGONAL * np.linalg.norm(boxes[1] - boxes[0], axis=0)
+    return _table(path, skeleton, {0: ""}, [0] * len(keypoints), keypoints, head, report)
 
 
-def load_mat(path: Path) -> dict[str, Any]:
-    """Variables of a MATLAB file; GraphposeError names the file when it cannot be read."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    if not path.is_file():
-        raise GraphposeError(f"annotation file {path} does not exist")
-    try:
-        return loadmat(path, squeeze_me=True, struct_as_record=False)
-    except (MatReadError, OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise GraphposeError(f"annotation file {path} cannot be read as a MATLAB file: {error}") from error
-
-
-def from_records(records: Sequence[Any], source: str, skeleton: Skeleton | None = None) -> Annotations:
+def from_hrnet(
+    records: Sequence[Any], path: Path, skeleton: Skeleton | None = None, report: Report | None = None
+) -> Annotations:
     """HRNet-style records; arguments and errors as in ``read_annotations``.
 
-    Their ``joints_vis`` tells labelled from unlabelled only, so that every labelled keypoint counts as visible.
+    Their ``joints_vis`` tells labelled from unlabelled only, so that every labelled keypoint counts as visible. Image
+    ids are positions among the names, in the order in which the file first has them.
     """
     K = MPII.num_keypoints
     joints, labelled = np.zeros((len(records), K, 2)), np.zeros((len(records), K), bool)
     for n, record in enumerate(records):
-        if not isinstance(record, dict) or not {"joints", "joints_vis", "image"} <= record.keys():
+        if not isinstance(record, dict) or not (
+            {"joints", "joints_vis"} <= record.keys() and isinstance(record.get("image"), str) and record["image"]
+        ):
             raise GraphposeError(
-                f"{source}: annotation {n} needs 'image', 'joints' and 'joints_vis' (HRNet-style MPII)"
+                f"{path}: annotation {n + 1} needs 'image', 'joints' and 'joints_vis' (HRNet-style MPII)"
             )
         try:
             joints[n] = np.array(record["joints"], np.float64).reshape(K, 2)
             labelled[n] = np.array(record["joints_vis"], np.float64).reshape(K) > 0
         except (TypeError, ValueError) as error:
             raise GraphposeError(
-                f"{source}: annotation {n} needs {K} joints of 2 numbers and {K} visibilities: {error}"
+                f"{path}: annotation {n + 1} needs {K} joints of 2 numbers and {K} visibilities: {error}"
             ) from error
     keypoints = np.concatenate((joints, 2.0 * labelled[:, :, None]), axis=2)
     neck, top = MPII.index("upper_neck"), MPII.index("head_top")
@@ -108,136 +121,112 @@ def from_records(records: Sequence[Any], source: str, skeleton: Skeleton | None 
     for row in np.flatnonzero(~(labelled[:, top] & labelled[:, neck])).tolist():
         scale = records[row].get("scale")
         head[row] = HEAD_OF_SCALE * scale if isinstance(scale, (int, float)) and scale > 0 else np.nan
-    return _annotations(source, skeleton, keypoints, head, [record["image"] for record in records])
+    image_ids = {name: position for position, name in enumerate(dict.fromkeys(record["image"] for record in records))}
+    file_names = {image_id: name for name, image_id in image_ids.items()}
+    owners = [image_ids[record["image"]] for record in records]
+    return _table(path, skeleton, file_names, owners, keypoints, head, report)
 
 
-@dataclasses.dataclass(frozen=True)
-class ReleasePerson:
-    """One ``annorect`` of the official release.
+def from_release(
+    release: Sequence[ReleaseImage],
+    path: Path,
+    *,
+    split: Literal["train", "test"] | None = None,
+    groups: Path | None = None,
+    skeleton: Skeleton | None = None,
+    report: Report | None = None,
+) -> Annotations:
+    """The official release's images and its persons ``placed`` in them; a person without joints is unlabelled.
 
-    Attributes:
-        index: its place among the image's, from 1 as in MATLAB.
-        keypoints: (K, 3) x, y, visibility; None where the release has no joints (the test set, and some persons).
-        head: head segment length in pixels, None without a head rectangle.
-        place: x, y of the person's middle and its height (200 times the release's scale), None where it has none.
-        single: stands apart from all others (``single_person``).
+    Args:
+        release: all its images; their positions are the image ids.
+        path: of its file.
+        split: by its ``img_train``; None takes all.
+        groups: the evaluation toolkit's ``groups_v12.mat``; without it all persons of an image are one group.
+        skeleton: as in ``read_annotations``.
+        report: as in ``read_annotations``.
     """
-
-    index: int
-    keypoints: np.ndarray | None
-    head: float | None
-    place: tuple[float, float, float] | None
-    single: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class ReleaseImage:
-    """One image of the official release: its file name, whether it is for training, and its persons."""
-
-    name: str
-    train: bool
-    persons: list[ReleasePerson]
-
-
-def read_release(path: Path) -> list[ReleaseImage]:
-    """All images of ``mpii_human_pose_v1_u12_1.mat``, those of the test set included, in the file's order.
-
-    Raises:
-        GraphposeError: naming the file, when it is missing, damaged or another.
-    """
-    content = load_mat(path)
-    if "RELEASE" not in content:
-        raise GraphposeError(f"{path} holds no struct RELEASE; MPII's official annotation file does")
-    return _release_images(content["RELEASE"], path.name)
-
-
-def _release_images(release: Any, source: str) -> list[ReleaseImage]:
-    annolist = np.atleast_1d(release.annolist)
-    train = np.atleast_1d(getattr(release, "img_train", np.ones(len(annolist), int)))
-    apart = getattr(release, "single_person", None)
-    singles = [[]] * len(annolist) if apart is None else list(np.atleast_1d(apart))
-    if not len(annolist) == len(train) == len(singles):
-        raise GraphposeError(
-            f"{source} has {len(annolist)} images, {len(train)} in img_train and {len(singles)} in single_person"
-        )
-    images = []
-    for image, is_train, single in zip(annolist, train, singles, strict=True):
-        alone = {int(index) for index in np.atleast_1d(single).ravel()}
-        persons = [
-            _release_person(person, index, index in alone, f"{source}: {image.image.name}")
-            for index, person in enumerate(np.atleast_1d(getattr(image, "annorect", [])), start=1)
-        ]
-        images.append(ReleaseImage(str(image.image.name), bool(is_train), persons))
-    return images
-
-
-def _release_person(person: Any, index: int, single: bool, where: str) -> ReleasePerson:
+    listed = None if groups is None else read_groups(groups, len(release))
+    chosen = [i for i, image in enumerate(release) if split is None or image.train == (split == "train")]
+    found = [(i, person) for i in chosen for person in release[i].placed]
     K = MPII.num_keypoints
-    points = getattr(getattr(person, "annopoints", None), "point", None)
-    keypoints = None
-    if points is not None:
-        keypoints = np.zeros((K, 3))
-        for point in np.atleast_1d(points):
-            if not 0 <= int(point.id) < K:
-                raise GraphposeError(f"{where} has joint id {point.id}; 0..{K - 1} are known")
-            # A blank is_visible belongs to joints on the head rectangle, which are labelled.
-            visible = np.size(point.is_visible) > 0 and int(point.is_visible) == 1
-            keypoints[int(point.id)] = point.x, point.y, 2 if visible else 1
-    box = [np.ravel(getattr(person, name, ())) for name in ("x1", "y1", "x2", "y2")]
-    head = None
-    if all(len(value) == 1 for value in box):
-        x1, y1, x2, y2 = (float(value[0]) for value in box)
-        head = float(HEAD_OF_DIAGONAL * np.hypot(x2 - x1, y2 - y1))
-    place = None
-    middle, scale = getattr(person, "objpos", None), np.ravel(getattr(person, "scale", ()))
-    if middle is not None and hasattr(middle, "x") and len(scale) == 1:
-        place = float(middle.x), float(middle.y), 200 * float(scale[0])
-    return ReleasePerson(index, keypoints, head, place, single)
-
-
-def _from_release(release: Any, source: str, skeleton: Skeleton | None) -> Annotations:
-    """Annotated persons of the official struct; those without joints (the test set) are left out."""
-    found = [
-        (image.name, person)
-        for image in _release_images(release, source)
-        for person in image.persons
-        if person.keypoints is not None
+    nothing, unknown = np.zeros((K, 3)), (np.nan,) * 4
+    keypoints = [nothing if person.keypoints is None else person.keypoints for _, person in found]
+    heads = [np.nan if person.head is None else person.head for _, person in found]
+    boxes = [
+        (x - 1 - height / 2, y - 1 - height / 2, height, height)
+        for x, y, height in (person.place or unknown[:3] for _, person in found)
     ]
-    keypoints = np.array([person.keypoints for _, person in found]).reshape(-1, MPII.num_keypoints, 3)
-    heads = np.array([np.nan if person.head is None else person.head for _, person in found])
-    return _annotations(source, skeleton, keypoints, heads, [name for name, _ in found])
+    return _table(
+        path,
+        skeleton,
+        {i: release[i].name for i in chosen},
+        [i for i, _ in found],
+        np.array(keypoints).reshape(-1, K, 3),
+        np.array(heads, np.float64),
+        report,
+        bbox=np.where(
+            [[person.keypoints is None] for _, person in found], np.array(boxes).reshape(-1, 4), np.nan
+        ).reshape(-1, 4),
+        group=None if listed is None else _groups(release, chosen, listed),
+    )
 
 
-def _annotations(
-    source: str,
+def _groups(release: Sequence[ReleaseImage], chosen: Sequence[int], listed: Sequence[Mapping[int, int]]) -> np.ndarray:
+    """(N,) number of each person's group; a group with a person who stands apart belongs to the single-person protocol
+    (getMultiPersonGroups.m)."""
+    numbers = []
+    for i in chosen:
+        single = {listed[i].get(person.index) for person in release[i].persons if person.single}
+        own = [listed[i].get(person.index, NO_GROUP) for person in release[i].placed]
+        numbers += [NO_GROUP if number in single else number for number in own]
+    return np.array(numbers, np.int64)
+
+
+def _table(
+    path: Path,
     skeleton: Skeleton | None,
+    file_names: dict[int, str],
+    owners: Sequence[int],
     keypoints: np.ndarray,
     head: np.ndarray,
-    names: Sequence[str],
-    image_ids: np.ndarray | None = None,
+    report: Report | None,
+    *,
+    bbox: np.ndarray | None = None,
+    group: np.ndarray | None = None,
 ) -> Annotations:
+    """Persons numbered from 1 in the file's order; their keypoints (N, K, 3) count pixels from 1 here."""
     skeleton, N = skeleton or MPII, len(keypoints)
     if keypoints.shape[1:] != (skeleton.num_keypoints, 3) or skeleton.keypoints != MPII.keypoints:
         raise GraphposeError(
-            f"{source} has {keypoints.shape[1]} keypoints of MPII, not the {skeleton.num_keypoints} of skeleton "
+            f"{path} has {keypoints.shape[1]} keypoints of MPII, not the {skeleton.num_keypoints} of skeleton "
             f"'{skeleton.name}'"
         )
-    if image_ids is None:  # images in the order in which the file first names them
-        order = {name: position for position, name in enumerate(dict.fromkeys(names))}
-        image_ids = np.array([order[name] for name in names], np.int64)
-    ids = np.arange(N)
-    return Annotations(
-        source=source,
+    images = Images.named(file_names)
+    labelled = keypoints[:, :, 2] > 0
+    annotations = Annotations(
+        path=path,
         skeleton=skeleton,
-        keypoints=check_keypoints(keypoints, ids, source),
-        bbox=np.full((N, 4), np.nan),
+        images=images,
+        ids=np.arange(1, N + 1),
+        image_index=np.array([images.position[owner] for owner in owners], np.int64),
+        keypoints=keypoints - (1, 1, 0),
+        num_keypoints=labelled.sum(axis=1),
+        bbox=np.full((N, 4), np.nan) if bbox is None else bbox,
         area=np.full(N, np.nan),
-        head_size=head,
         iscrowd=np.zeros(N, bool),
-        ids=ids,
-        image_ids=image_ids,
-        file_names=dict(zip(image_ids.tolist(), names, strict=True)),
+        head_size=head,
+        group=np.zeros(N, np.int64) if group is None else group,
+        regions=dict.fromkeys(np.flatnonzero(~labelled.any(axis=1)).tolist()),
     )
+    report = report or refusal(path)
+    annotations = sound_keypoints(annotations.select(np.arange(N)), report)
+    annotations.keypoints[annotations.keypoints[:, :, 2] == 0] = 0
+    unknown = np.flatnonzero(annotations.labelled & ~(annotations.head_size > 0))
+    for n, image_id in zip(annotations.ids[unknown].tolist(), annotations.image_ids[unknown].tolist(), strict=True):
+        message = f"annotation {n} of image {image_id} has no head size; it is neither a target nor scored"
+        report(Defect("head_size_unknown", "warning", message, image_id, n))
+    return annotations
 
 
 def _text(codes: np.ndarray) -> str:

@@ -20,7 +20,7 @@ CROWD_BANDS = {"easy": (0.0, 0.2), "medium": (0.2, 0.8), "hard": (0.8, np.inf)}
 def visible_only(annotations: Annotations) -> Annotations:
     """The same records with every hidden keypoint (visibility 1) turned into an unlabelled one."""
     keypoints = annotations.keypoints.copy()
-    keypoints[:, :, 2] = np.where(keypoints[:, :, 2] == 2, 2, 0)
+    keypoints[keypoints[:, :, 2] != 2] = 0
     return dataclasses.replace(annotations, keypoints=keypoints)
 
 
@@ -32,8 +32,11 @@ def in_size_band(annotations: Annotations, band: tuple[float, float], rule: Scal
 
 def in_crowd_band(annotations: Annotations, band: tuple[float, float]) -> Annotations:
     """Records of the images whose CrowdIndex lies in [low, high); the file's own index where it states one."""
-    index = annotations.crowd_index or crowd_indices(annotations)
-    value = np.array([index.get(image_id, np.nan) for image_id in annotations.image_ids.tolist()])
+    index = annotations.images.crowd_index
+    if np.isnan(index).all():
+        computed = crowd_indices(annotations)
+        index = np.array([computed.get(image_id, np.nan) for image_id in annotations.images.ids.tolist()])
+    value = index[annotations.image_index]
     return annotations.select((value >= band[0]) & (value < band[1]))
 
 
@@ -48,11 +51,10 @@ def crowd_indices(annotations: Annotations) -> dict[int, float]:
     Source: Li et al., "CrowdPose", CVPR 2019, Eq. 5.
     """
     persons = annotations.select(annotations.labelled)
-    order = np.argsort(persons.image_ids, kind="stable")
-    image_ids, first = np.unique(persons.image_ids[order], return_index=True)
     result = {}
-    for image_id, rows in zip(image_ids.tolist(), np.split(order, first[1:]), strict=True):
-        if len(rows) == 1:
+    for image in np.unique(persons.image_index).tolist():
+        image_id, rows = int(persons.images.ids[image]), persons.rows(image)
+        if rows.stop - rows.start == 1:
             result[image_id] = 0.0
             continue
         low = persons.bbox[rows, :2]  # (n, 2)

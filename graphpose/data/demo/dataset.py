@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from graphpose.data.annotations.table import coco_category
 from graphpose.data.demo.render import MAX_PERSONS
 from graphpose.data.demo.scene import Scene, compose, paint
 from graphpose.data.sample import Persons, Sample
@@ -86,14 +87,7 @@ class DemoDataset:
                         "iscrowd": 0,
                     }
                 )
-        category = {
-            "id": 1,
-            "name": "person",
-            "supercategory": "person",
-            "keypoints": list(self.skeleton.keypoints),
-            "skeleton": [[a + 1, b + 1] for a, b in self.skeleton.limbs],
-        }
-        return {"images": images, "annotations": annotations, "categories": [category]}
+        return {"images": images, "annotations": annotations, "categories": [coco_category(self.skeleton)]}
 
     def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
         """Geometry of a scene, and the generator that goes on to draw its colours."""

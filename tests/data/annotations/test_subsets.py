@@ -1,8 +1,11 @@
 """Subsets of annotations by visibility, size and crowdedness."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from graphpose.data.annotations.read import read_annotations
 from graphpose.data.annotations.subsets import (
     CROWD_BANDS,
     SIZE_BANDS,
@@ -11,7 +14,7 @@ from graphpose.data.annotations.subsets import (
     in_size_band,
     visible_only,
 )
-from graphpose.data.annotations.table import Annotations, read_annotations
+from graphpose.data.annotations.table import Annotations, Images
 from graphpose.graphs.statistics import pose_statistics
 from graphpose.metrics.crowdpose import METRICS
 from graphpose.skeleton import Skeleton
@@ -20,6 +23,10 @@ from graphpose.skeleton import Skeleton
 @pytest.fixture(scope="module")
 def crowdpose(data_root) -> Annotations:
     return read_annotations(data_root / "crowdpose" / "crowdpose_val.json")
+
+
+def stated_index(annotations: Annotations) -> dict[int, float]:
+    return dict(zip(annotations.images.ids.tolist(), annotations.images.crowd_index.tolist(), strict=True))
 
 
 def test_visible_only_counts_pairs_that_are_both_visible(crowdpose):
@@ -41,20 +48,21 @@ def test_size_bands_part_the_persons(crowdpose):
 def test_crowd_bands_follow_the_index_that_the_file_states(crowdpose):
     parts = {name: in_crowd_band(crowdpose, band) for name, band in CROWD_BANDS.items()}
     assert sum(len(part) for part in parts.values()) == len(crowdpose)
-    assert all(crowdpose.crowd_index[i] >= 0.8 for i in parts["hard"].image_ids.tolist())
+    assert all(stated_index(crowdpose)[i] >= 0.8 for i in parts["hard"].image_ids.tolist())
 
 
 def test_crowd_bands_are_those_that_the_metric_scores(crowdpose):
     assert [band[0] for band in CROWD_BANDS.values()] == [0.0, 0.2, 0.8]
     assert {f"AP_{name}" for name in CROWD_BANDS} < set(METRICS)
     images = {name: set(in_crowd_band(crowdpose, band).image_ids.tolist()) for name, band in CROWD_BANDS.items()}
-    assert all(0.2 <= crowdpose.crowd_index[i] < 0.8 for i in images["medium"])
-    assert max(crowdpose.crowd_index[i] for i in images["easy"]) < 0.2
+    stated = stated_index(crowdpose)
+    assert all(0.2 <= stated[i] < 0.8 for i in images["medium"])
+    assert max(stated[i] for i in images["easy"]) < 0.2
 
 
 def test_computed_crowd_index_puts_most_images_into_the_stated_band(crowdpose):
     computed = crowd_indices(crowdpose)
-    stated = np.array([crowdpose.crowd_index[image_id] for image_id in computed])
+    stated = np.array([stated_index(crowdpose)[image_id] for image_id in computed])
     same = np.digitize(stated, [0.1, 0.8]) == np.digitize(list(computed.values()), [0.1, 0.8])
     assert same.mean() > 0.9
 
@@ -64,16 +72,18 @@ def test_crowd_index_of_two_persons_by_hand():
     # Person 0 holds both of its own and one of the other's keypoints; person 1 holds both of its own only.
     keypoints = np.array([[[1, 1, 2], [9, 9, 1]], [[8, 8, 2], [15, 15, 2]], [[5, 5, 2], [6, 6, 0]]], float)
     annotations = Annotations(
-        source="by hand",
+        path=Path("by hand"),
         skeleton=skeleton,
+        images=Images.named({4: "two", 7: "one"}),
+        ids=np.arange(3),
+        image_index=np.array([0, 0, 1]),
         keypoints=keypoints,
+        num_keypoints=np.array([2, 2, 1]),
         bbox=np.array([[0, 0, 8.5, 8.5], [8, 8, 10, 10], [0, 0, 10, 10]]),
         area=np.ones(3),
-        head_size=np.full(3, np.nan),
         iscrowd=np.zeros(3, bool),
-        ids=np.arange(3),
-        image_ids=np.array([4, 4, 7]),
-        file_names={4: "two", 7: "one"},
+        head_size=np.full(3, np.nan),
+        group=np.zeros(3, np.int64),
     )
     # Box 0 holds own a (1), and the other's a (1): 1/1. Box 1 holds own both (2) and the other's b (1): 1/2.
     assert crowd_indices(annotations) == {4: 0.75, 7: 0.0}
