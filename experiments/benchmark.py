@@ -11,29 +11,38 @@ from __future__ import annotations
 
 import argparse
 import json
+import pkgutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # a script: packages are found beside its folder, and its folder is none to look in
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from experiments.benchmarks import fields, loader, network, train
+from experiments.benchmarks.options import add_parsers
 from graphpose.errors import GraphposeError
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one benchmark and print its JSON object; returns the exit status."""
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with a subcommand for each benchmark."""
     parser = argparse.ArgumentParser(
         prog="benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    subparsers = parser.add_subparsers(dest="benchmark", required=True)
-    fields.add_parsers(subparsers)
-    network.add_parsers(subparsers)
-    loader.add_parsers(subparsers)
-    train.add_parsers(subparsers)
-    options = parser.parse_args(arguments)
+    add_parsers(parser.add_subparsers(dest="benchmark", required=True))
+    return parser
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """What a benchmark measured, as plain values; only now is imported what it measures."""
+    return pkgutil.resolve_name(options.run)(options)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one benchmark and print its JSON object; returns the exit status."""
+    options = build_parser().parse_args(arguments)
     try:
-        print(json.dumps(options.run(options)))
+        print(json.dumps(measure(options)))
     except GraphposeError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2

@@ -33,9 +33,7 @@ if not __package__:  # a script: packages are found beside its folder, and its f
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from experiments.configs.named import typed_settings
-from experiments.paper.budget import SETS, epochs_that_fit
-from experiments.paper.parameters import parameters, show_parameters
-from experiments.paper.pictures import draw_pictures
+from experiments.paper.budget import BUDGET_KEYS, epochs_that_fit
 from experiments.paper.report import Line, comma_separated, markdown, replace_section
 from experiments.paper.rows import TABLES, Row, Table
 from experiments.paper.runs import (
@@ -45,16 +43,18 @@ from experiments.paper.runs import (
     expand,
     headline,
     outcome,
+    print_line,
     refuse_running,
-    say,
     threads_of,
 )
-from experiments.paper.trainings import Trainings, claimed, gpus_for
+from experiments.paper.trainings import TrainingProcesses, gpus_for, locked
 from graphpose.errors import GraphposeError
 
 
 def print_parameters(options: argparse.Namespace) -> None:
     """The command ``parameters``."""
+    from experiments.paper.parameters import parameters, show_parameters
+
     rows = parameters()
     print(json.dumps(rows) if options.json else show_parameters(rows))
     if options.page:
@@ -74,7 +74,7 @@ def make_table(options: argparse.Namespace) -> None:
     if "seed" in extra:
         raise GraphposeError("--set seed: a table's seeds are 1, 2, …; say how many with --seeds")
     if options.minutes is not None:
-        for key in SETS:
+        for key in BUDGET_KEYS:
             if key in extra:
                 raise GraphposeError(f"--minutes and --set {key} contradict each other; leave one of them out")
         ordered = in_order(runs_of(table, options, extra))
@@ -91,6 +91,8 @@ def make_table(options: argparse.Namespace) -> None:
     text = markdown(table, lines, options.data, command_of(options, extra), extra.get("backbone"))
     file_name = file_name_of(name)
     if options.pictures:
+        from experiments.paper.pictures import draw_pictures
+
         text += draw_pictures(runs, options.page.parent, Path(options.page.stem) / file_name)
     replace_section(options.page, name, text)
     options.runs.mkdir(parents=True, exist_ok=True)
@@ -103,8 +105,8 @@ def make_table(options: argparse.Namespace) -> None:
 
 def file_name_of(name: str) -> str:
     """A table's name as that of a file; a long one is cut and told apart by its digest."""
-    plain = re.sub(r"[^\w.=-]+", "_", name)
-    return plain if len(plain) <= 80 else f"{plain[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    slug = re.sub(r"[^\w.=-]+", "_", name)
+    return slug if len(slug) <= 80 else f"{slug[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def runs_of(table: Table, options: argparse.Namespace, extra: Mapping[str, Any]) -> dict[Row, list[TableRun]]:
@@ -148,7 +150,7 @@ def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jo
     """
     ordered = in_order(runs)
     threads = None if jobs == 1 else threads_of(jobs)
-    trainings = Trainings(gpus_for(run.device for run in ordered))
+    trainings = TrainingProcesses(gpus_for(run.device for run in ordered))
 
     def at_its_end(run: TableRun) -> bool:
         state = outcome(run).state
@@ -158,16 +160,16 @@ def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jo
         try:
             if at_its_end(run):
                 return ""
-            with claimed(run.folder):
+            with locked(run.folder):
                 refuse_running(run, trainings)
                 if at_its_end(run):  # now: another table may have brought it there
                     return ""
                 state = outcome(run).state
-                say(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}")
+                print_line(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}")
                 after = execute(run, trainings, threads)
         except GraphposeError as error:
             return str(error)
-        say(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip())
+        print_line(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip())
         return ""
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -26,7 +26,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,33 +46,6 @@ from graphpose.skeleton import Skeleton
 MEASUREMENTS = 50  # at least so many batches are timed
 SCALING_REPETITIONS = 15
 SPIN_STEPS = 2_000_000
-
-
-def add_parsers(subparsers: Any) -> None:
-    """Adds ``encode`` and ``decode``."""
-    for name, run, text in (
-        ("encode", run_encode, "time persons → targets"),
-        ("decode", run_decode, "time fields → poses and score the poses"),
-    ):
-        parser = subparsers.add_parser(name, help=text, description=text)
-        parser.add_argument("--scenes", type=Path, required=True, help="COCO-format annotation file (.json)")
-        parser.add_argument("--stride", type=int, default=8, help="pixels per field cell (default: %(default)s)")
-        parser.add_argument(
-            "--long-edge", type=int, default=641, help="images are resized to it, pixels; 0 keeps them (default: 641)"
-        )
-        parser.add_argument("--min-keypoints", type=int, default=1, help="persons with fewer labels are left out")
-        parser.add_argument("--threads", type=int, default=1, help="threads (default: 1)")
-        parser.add_argument("--batch", type=int, default=1, help="images at once (default: 1)")
-        parser.set_defaults(run=run)
-        if name == "decode":
-            parser.add_argument(
-                "--noise", type=float, default=0.0, help="offset noise in keypoint scales: 0, 0.15, 0.3"
-            )
-            parser.add_argument("--seed", type=int, default=0, help="of the noise")
-            parser.add_argument("--join", action=argparse.BooleanOptionalAction, default=True, help="join fragments")
-    text = "time the decoder's compilation and its start from the cache"
-    parser = subparsers.add_parser("compile", help=text, description=text)
-    parser.set_defaults(run=run_compile)
 
 
 def run_compile(_: argparse.Namespace) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import json
 import resource
 import time
 from collections import defaultdict
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -26,21 +25,7 @@ from graphpose.data.loader import collate, make_loader
 from graphpose.data.transforms import EvalTransform, TrainTransform, Transform, Warped, warp_sample
 
 
-def add_parsers(subparsers: Any) -> None:
-    """Add the benchmarks ``load`` and ``read``."""
-    load = subparsers.add_parser("load", help="training and evaluation loaders: images per second and core, and shares")
-    load.add_argument("--annotations", type=Path, required=True)
-    load.add_argument("--images", type=Path, required=True)
-    load.add_argument("--size", type=int, default=641, help="crop in training, long edge in evaluation, pixels")
-    load.add_argument("--count", type=int, default=100, help="images to measure on")
-    load.set_defaults(run=benchmark_load)
-    read = subparsers.add_parser("read", help="parsing and indexing an annotation file against json.load")
-    read.add_argument("--annotations", type=Path, required=True)
-    read.add_argument("--repeats", type=int, default=3)
-    read.set_defaults(run=benchmark_read)
-
-
-def benchmark_load(options: argparse.Namespace) -> dict[str, Any]:
+def run_load(options: argparse.Namespace) -> dict[str, Any]:
     """Images per second of CPU time in one thread, for training and evaluation, with the share of every step."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -87,7 +72,7 @@ def _training_steps(dataset: CocoDataset, transform: TrainTransform) -> dict[str
     return {step: round(median(values), 2) for step, values in steps.items()}
 
 
-def benchmark_read(options: argparse.Namespace) -> dict[str, Any]:
+def run_read(options: argparse.Namespace) -> dict[str, Any]:
     """CPU seconds of json.load and of the data set's reader, and the memory at its peak."""
     parsing, reading = [], []
     for _ in range(options.repeats):

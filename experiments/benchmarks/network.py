@@ -10,6 +10,7 @@ device's own matrix multiplication sets.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import dataclasses
 import statistics
@@ -36,24 +37,10 @@ HEADS: dict[str, dict[str, Any]] = {
 PAPER_SIZE = 641  # pixels, long edge in evaluation
 
 
-def add_parsers(subparsers: Any) -> None:
-    """Adds ``network``."""
-    text = "time, memory and training step of the graph network against the baseline"
-    parser = subparsers.add_parser("network", help=text, description=text)
-    parser.add_argument("--backbone", default="resnet50", help="timm name (default: %(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--size", type=int, help="image side in pixels for inference (default: 641, on a CPU 321)")
-    parser.add_argument("--train-size", type=int, help="likewise for training (default: 385, on a CPU 193)")
-    parser.add_argument("--batch", type=int, help="images per training step (default: 8, on a CPU 2)")
-    parser.add_argument("--memory-size", type=int, default=PAPER_SIZE, help="for peak memory (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="repetitions (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-    parser.set_defaults(run=run)
-
-
-def run(options: Any) -> dict[str, Any]:
+def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure; returns plain values for one JSON object."""
-    device = torch.device(options.device)
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(found if options.device == "auto" else options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise GraphposeError("device 'cuda': this machine has no usable GPU; use --device cpu")
     if options.threads:

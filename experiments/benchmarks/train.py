@@ -9,6 +9,7 @@ loop over random tensors that only goes forward, back and through the optimiser.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import time
 from typing import Any
@@ -28,17 +29,7 @@ from graphpose.training.trainer import Trainer
 SEED = 1
 
 
-def add_parsers(subparsers: Any) -> None:
-    """Adds ``train``."""
-    text = "training against a loop over random tensors with the same network"
-    parser = subparsers.add_parser("train", help=text, description=text)
-    parser.add_argument("settings", nargs="*", metavar="NAME|KEY=VALUE", help="as after `run.py with`")
-    parser.add_argument("--rounds", type=int, default=5, help="epochs and loops to measure (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-    parser.set_defaults(run=run)
-
-
-def run(options: Any) -> dict[str, Any]:
+def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure; returns plain values for one JSON object. The first epoch and the first loop do not count.
 
     Raises:
@@ -74,14 +65,13 @@ def build(words: list[str]) -> tuple[Trainer, Settings]:
     names, changes = [word for word in words if "=" not in word] or ["demo"], [word for word in words if "=" in word]
     config = configured(" ".join(names), typed_settings(changes))
     config["frozen_backbone_epochs"] = 0  # every epoch is alike
-    build_settings(config)
-    train_set, val_set = build_datasets(config, SEED)
+    train_set, val_set = build_datasets(build_settings(config).data, SEED)
     if isinstance(train_set, CachedDataset):
         for _ in train_set.filling(torch.get_num_threads(), progress=False):
             pass
     settings = build_settings(config, train_set.skeleton)
     torch.manual_seed(SEED)
-    network = PoseNetwork(settings.network).to(resolve_device(settings.data["device"]))
+    network = PoseNetwork(settings.network).to(resolve_device(settings.data.device))
     loader, _ = build_loaders(settings, train_set, val_set, SEED)
     return Trainer(network, PoseLoss(settings.loss), loader, settings.train), settings
 
@@ -96,7 +86,7 @@ class RandomLoop:
         self.optimizer = make_optimizer(self.network, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = 0.0  # costs as much as any other, and noise teaches nothing
-        size = settings.data["image_size"]
+        size = settings.data.image_size
         batch = next(iter(trainer.loader)).to(self.device)
         memory = torch.channels_last if self.config.channels_last else torch.contiguous_format
         self.images = torch.randn(len(batch), 3, size, size, device=self.device).contiguous(memory_format=memory)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
-from experiments.configs.datasets import CROWDPOSE, MPII
-from experiments.configs.settings import COCO_EIGHT, COCO_FULL, COCO_LOCAL, DEFAULTS, DEMO
+from experiments.configs import coco, coco_eight, coco_local, crowdpose, demo, mpii
+from experiments.configs.defaults import PAPER
+from experiments.configs.settings import GROUPED
 from graphpose.errors import GraphposeError
 
-NAMED: dict[str, dict[str, Any]] = {
-    "demo": DEMO,
-    "coco": COCO_FULL,
-    "coco_local": COCO_LOCAL,
-    "coco_eight": COCO_EIGHT,
-    "crowdpose": CROWDPOSE,
-    "mpii": MPII,
+NAMED_MODULES: dict[str, ModuleType] = {
+    module.__name__.rpartition(".")[2]: module for module in (demo, coco, coco_local, coco_eight, crowdpose, mpii)
 }
+NAMED: dict[str, dict[str, Any]] = {name: module.CONFIG for name, module in NAMED_MODULES.items()}
+DEFAULTS: dict[str, Any] = PAPER | demo.CONFIG
 
 
 def configured(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,13 +33,12 @@ def configured(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if name not in NAMED:
         raise GraphposeError(f"'{name}' is no named configuration; choose one of {', '.join(NAMED)}")
     config = copy.deepcopy(DEFAULTS | NAMED[name])
-    groups = sorted(key for key, value in config.items() if isinstance(value, dict))
     for key, value in settings.items():
         group, dot, member = key.rpartition(".")
-        if key in groups:
+        if key in GROUPED:
             raise GraphposeError(f"configuration key '{key}' is a group; set {key}.<name>=…")
-        if dot and group not in groups:
-            raise GraphposeError(f"{key}: there is no group '{group}', only {', '.join(groups)}")
+        if dot and group not in GROUPED:
+            raise GraphposeError(f"{key}: there is no group '{group}', only {', '.join(sorted(GROUPED))}")
         (config[group] if dot else config)[member] = value
     return config
 

@@ -16,18 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from experiments.configs.named import configured
 from experiments.paper.runs import MACHINE_KEYS, TableRun, execute, outcome, refuse_running, threads_of
-from experiments.paper.trainings import Trainings, claimed, gpus_for
+from experiments.paper.trainings import TrainingProcesses, gpus_for, locked
 from graphpose.errors import GraphposeError
 
 PROBE_EPOCHS = 3  # the first may train no backbone
 EVALUATIONS = 5  # over a run, for its curve
 MARGIN = 0.92  # machines are noisy, and longer runs are evaluated on more detections
-START = "start_seconds.txt"  # beside a measured run: of its process before its record begins, and after it ends
-SETS = ("epochs", "evaluate_every", "milestones")  # what a budget decides
+START_FILE = "start_seconds.txt"  # beside a measured run: of its process before its record begins, and after it ends
+BUDGET_KEYS = ("epochs", "evaluate_every", "milestones")  # what a budget decides
 
 Settings = tuple[tuple[str, str], ...]  # of runs that differ in their seeds alone
 
@@ -121,6 +119,8 @@ def settings_for(epochs: int, usual: Mapping[str, Any]) -> dict[str, str]:
 
 def machine(run: TableRun, jobs: int) -> str:
     """What times depend on beside a run's settings, as a short name."""
+    import torch  # takes seconds, and a table that is only listed measures nothing
+
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     placed = [pair for pair in run.settings if pair[0] in MACHINE_KEYS]
     known = json.dumps([platform.node(), gpus, placed, jobs])
@@ -137,19 +137,19 @@ def measure(runs: Sequence[TableRun], root: Path, jobs: int) -> tuple[dict[Setti
         GraphposeError: a run failed, or another process measures it.
     """
     short = (("epochs", str(PROBE_EPOCHS)), ("evaluate_every", str(PROBE_EPOCHS)))
-    trainings = Trainings(gpus_for(run.device for run in runs))
+    trainings = TrainingProcesses(gpus_for(run.device for run in runs))
 
     def times_of_probe(run: TableRun) -> Times:
-        settings = tuple(sorted((*((key, value) for key, value in run.settings if key not in SETS), *short)))
+        settings = tuple(sorted((*((key, value) for key, value in run.settings if key not in BUDGET_KEYS), *short)))
         probe = dataclasses.replace(run, settings=settings, root=root)
-        with claimed(probe.folder):
+        with locked(probe.folder):
             refuse_running(probe, trainings)
             state = outcome(probe)
             if state.state != "done":
                 begun, before = time.perf_counter(), state.seconds
                 state = execute(probe, trainings, threads_of(jobs))
                 unrecorded = time.perf_counter() - begun - (state.seconds - before)
-                (probe.folder / START).write_text(str(max(unrecorded, 0.0)))
+                (probe.folder / START_FILE).write_text(str(max(unrecorded, 0.0)))
         if state.state != "done":
             raise GraphposeError(f"measuring the run {' '.join(probe.arguments)} failed: {state.reason}")
         return times_of(probe)
@@ -181,5 +181,5 @@ def times_of(run: TableRun) -> Times:
     trained = max(moment for name, moment in last_figure.items() if name.startswith("train."))
     evaluated = max(moment for name, moment in last_figure.items() if name.startswith("val."))
     evaluation = (evaluated - trained).total_seconds()
-    start = float((run.folder / START).read_text()) if (run.folder / START).is_file() else 0.0
+    start = float((run.folder / START_FILE).read_text()) if (run.folder / START_FILE).is_file() else 0.0
     return Times(max(epochs[1:]), evaluation, start + outcome(run).seconds - sum(epochs) - evaluation)

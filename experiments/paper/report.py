@@ -16,12 +16,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from experiments.paper.rows import DEMO_BACKBONES, Row, Table
 from experiments.paper.runs import Outcome
 
 DIGITS = 3  # of a metric in [0, 1]
+
+
+def t_quantile(degrees: int) -> float:
+    """Half the width of a 95 % interval in standard errors: the 0.975 quantile of Student's t."""
+    from scipy import stats  # takes seconds, and most commands report nothing
+
+    return float(stats.t.ppf(0.975, degrees))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Interval:
         mean = float(np.mean(values))
         if len(values) < 2:
             return cls(mean, math.nan, math.nan)
-        half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+        half = float(t_quantile(len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
         return cls(mean, mean - half, mean + half)
 
     def text(self, sign: bool = False) -> str:
@@ -119,7 +125,7 @@ def pooled_error(lines: Sequence[Line], metric: str) -> PooledError | None:
     residual = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
     degrees = (y.shape[0] - 1) * (y.shape[1] - 1)
     deviation = math.sqrt(float((residual**2).sum()) / degrees)
-    half_width = float(stats.t.ppf(0.975, degrees)) * deviation * math.sqrt(2 / y.shape[1])
+    half_width = t_quantile(degrees) * deviation * math.sqrt(2 / y.shape[1])
     return PooledError(deviation, degrees, half_width)
 
 

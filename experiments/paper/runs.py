@@ -18,10 +18,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.configs.named import NAMED, configured, typed
-from experiments.configs.settings import DEFAULTS, build_settings
+from experiments.configs.named import DEFAULTS, NAMED, configured, typed
+from experiments.configs.settings import build_settings
 from experiments.paper.rows import DEMO_BACKBONES, Row
-from experiments.paper.trainings import Trainings
+from experiments.paper.trainings import TrainingProcesses
 from graphpose.errors import GraphposeError
 
 State = Literal["missing", "running", "interrupted", "failed", "done"]
@@ -31,6 +31,9 @@ DEAD_AFTER_SECONDS = 90
 
 # Where a run is made does not make it another run.
 MACHINE_KEYS = ("data_root", "device", "workers")
+
+# Keys that came after runs had been made, with the value at which they leave a run what it was without them.
+LATER_KEYS: dict[str, Any] = {"decoder.join_spread_floor": 0.02, "decoder.join_max_scale_deviation": 5.0}
 
 REFUSAL = "refused.txt"  # why the last start of a run came to nothing, beside its attempts
 
@@ -66,7 +69,7 @@ class TableRun:
     @property
     def folder(self) -> Path:
         """Folder of the run's attempts; another one after the named configuration itself has changed."""
-        usual = {key: value for key, value in (DEFAULTS | NAMED[self.named]).items() if key not in MACHINE_KEYS}
+        usual = identifying(DEFAULTS | NAMED[self.named])
         settings = tuple(
             (key, file_digest(value) if key == "pretrained" else value)
             for key, value in self.settings
@@ -115,6 +118,22 @@ class Outcome:
     heartbeat: str = ""
 
 
+def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that a run is known by: without :data:`MACHINE_KEYS`, and without those of
+    :data:`LATER_KEYS` that change nothing."""
+
+    def kept(key: str, value: Any) -> bool:
+        return key not in MACHINE_KEYS and (key not in LATER_KEYS or LATER_KEYS[key] != value)
+
+    return {
+        key: {name: one for name, one in value.items() if kept(f"{key}.{name}", one)}
+        if isinstance(value, Mapping)
+        else value
+        for key, value in config.items()
+        if kept(key, value)
+    }
+
+
 @functools.cache
 def file_digest(path: str) -> str:
     """What a file of weights is known by wherever it lies: its bytes. The text itself where it names no file."""
@@ -149,11 +168,11 @@ def expand(row: Row, data: str, seeds: int, extra: Mapping[str, Any], root: Path
         settings["backbone"] = DEMO_BACKBONES[row.settings["backbone"]]
     settings = {key: typed(value) for key, value in settings.items()}
     build_settings(configured(named, settings))
-    different = tuple(sorted((key, str(value)) for key, value in settings.items() if value != _usual(named, key)))
-    return [TableRun(named, different, seed, root) for seed in range(1, seeds + 1)]
+    different = {key: str(value) for key, value in settings.items() if value != _configured_value(named, key)}
+    return [TableRun(named, tuple(sorted(different.items())), seed, root) for seed in range(1, seeds + 1)]
 
 
-def _usual(named: str, key: str) -> Any:
+def _configured_value(named: str, key: str) -> Any:
     """What a named configuration has at a key anyway; None where it has no such key."""
     value: Any = DEFAULTS | NAMED[named]
     for part in key.split("."):
@@ -194,7 +213,7 @@ def threads_of(jobs: int) -> int:
     return max(1, (os.cpu_count() or 1) // jobs)
 
 
-def refuse_running(run: TableRun, trainings: Trainings) -> None:
+def refuse_running(run: TableRun, trainings: TrainingProcesses) -> None:
     """Make sure that nobody trains this run, waiting until a heart that a killed process left has gone cold.
 
     Raises:
@@ -202,7 +221,7 @@ def refuse_running(run: TableRun, trainings: Trainings) -> None:
     """
     first = outcome(run)
     if first.state == "running":
-        say(f"{run.folder} was alive moments ago; waiting for its next sign of life, or for none")
+        print_line(f"{run.folder} was alive moments ago; waiting for its next sign of life, or for none")
     while (now := outcome(run)).state == "running":
         if now.heartbeat != first.heartbeat:
             raise GraphposeError(f"{run.folder} is being trained by another process; wait for it, or stop it first")
@@ -211,12 +230,12 @@ def refuse_running(run: TableRun, trainings: Trainings) -> None:
         time.sleep(1)
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line in one piece, beside those of other threads."""
     print(f"{line}\n", end="", flush=True)
 
 
-def execute(run: TableRun, trainings: Trainings, threads: int | None = None) -> Outcome:
+def execute(run: TableRun, trainings: TrainingProcesses, threads: int | None = None) -> Outcome:
     """Start a run that is missing, or continue one that was interrupted or has failed; wait for its end.
 
     Args:

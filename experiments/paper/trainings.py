@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
 from graphpose.errors import GraphposeError
 
 
-class Trainings:
+class TrainingProcesses:
     """Processes that end with the table that started them.
 
     Args:
@@ -60,13 +59,15 @@ def gpus_for(devices: Iterable[str]) -> list[str]:
     """Names of the GPUs to share out among runs on these devices; none where a run has chosen its own."""
     if not set(devices) <= {"auto", "cuda"}:
         return []
+    import torch  # takes seconds, and a table that is only listed trains nothing
+
     count = torch.cuda.device_count()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     return named.split(",")[:count] if named else [str(index) for index in range(count)]
 
 
 @contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """A run's folder for this process alone, as long as the context lasts or the process lives.
 
     Raises:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from experiments.configs.data import DataConfig
 from experiments.configs.settings import Settings
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
@@ -19,58 +18,57 @@ from graphpose.distributed import ALONE, Ranks
 from graphpose.errors import GraphposeError
 
 
-def build_datasets(data: Mapping[str, Any], seed: int) -> tuple[PoseDataset, PoseDataset]:
+def build_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDataset]:
     """Training and evaluation set of a configuration; with ``cache`` the training set keeps its samples."""
     train, val = _open_datasets(data, seed)
-    kept = CachedDataset(train) if data["cache"] else train
+    kept = CachedDataset(train) if data.cache else train
     return kept, kept if val is train else val
 
 
-def _open_datasets(data: Mapping[str, Any], seed: int) -> tuple[PoseDataset, PoseDataset]:
-    if data["data"] == "demo":
-        size, persons = data["image_size"], data["demo_max_persons"]
+def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDataset]:
+    if data.data == "demo":
+        size, persons = data.image_size, data.demo_max_persons
         return (
-            DemoDataset(data["demo_train_scenes"], seed=seed, size=size, max_persons=persons),
+            DemoDataset(data.demo_train_scenes, seed=seed, size=size, max_persons=persons),
             # held out whatever the seed: the evaluation scenes are the same in every run
-            DemoDataset(data["demo_val_scenes"], seed=2**31, size=size, max_persons=persons),
+            DemoDataset(data.demo_val_scenes, seed=2**31, size=size, max_persons=persons),
         )
-    root = Path(data["data_root"])
+    root = Path(data.data_root)
     for key in ("train_annotations", "train_images", "val_annotations", "val_images"):
-        if not data[key]:
+        path = getattr(data, key)
+        if not path:
             raise GraphposeError(
-                f"data={data['data']} needs {key}; set it, or use a named configuration: with coco, coco_local, "
+                f"data={data.data} needs {key}; set it, or use a named configuration: with coco, coco_local, "
                 f"crowdpose, mpii"
             )
-        if not (root / data[key]).exists():
+        if not (root / path).exists():
             raise GraphposeError(
-                f"{key}: '{root / data[key]}' does not exist; set data_root, or GRAPHPOSE_DATA in the environment"
+                f"{key}: '{root / path}' does not exist; set data_root, or GRAPHPOSE_DATA in the environment"
             )
-    ids = list(data["image_ids"]) or None
-    train = open_dataset(
-        root / data["train_annotations"], root / data["train_images"], image_ids=ids, require_persons=True
-    )
+    ids = list(data.image_ids) or None
+    train = open_dataset(root / data.train_annotations, root / data.train_images, image_ids=ids, require_persons=True)
     if ids:
         return train, train
-    return train, open_dataset(root / data["val_annotations"], root / data["val_images"], skeleton=train.skeleton)
+    return train, open_dataset(root / data.val_annotations, root / data.val_images, skeleton=train.skeleton)
 
 
 def build_loaders(
     settings: Settings, train: PoseDataset, val: PoseDataset, seed: int, ranks: Ranks = ALONE
 ) -> tuple[PoseLoader, PoseLoader]:
     """This rank's loaders of both sets."""
-    data, device = settings.data, resolve_device(settings.data["device"])
+    data, device = settings.data, resolve_device(settings.data.device)
     shared = {
         "seed": seed,
-        "workers": data["workers"],
+        "workers": data.workers,
         "pin_memory": device.type == "cuda",
         "rank": ranks.rank,
         "world_size": ranks.world_size,
     }
-    transform = TrainTransform(data["image_size"], train.skeleton, settings.augment)
-    drop_last = len(train) > data["batch_size"] * ranks.world_size
+    transform = TrainTransform(data.image_size, train.skeleton, settings.augment)
+    drop_last = len(train) > data.batch_size * ranks.world_size
     return (
-        make_loader(train, transform, data["batch_size"], shuffle=True, drop_last=drop_last, **shared),
-        make_loader(val, EvalTransform(data["long_edge"]), data["evaluation_batch_size"], shuffle=False, **shared),
+        make_loader(train, transform, data.batch_size, shuffle=True, drop_last=drop_last, **shared),
+        make_loader(val, EvalTransform(data.long_edge), data.evaluation_batch_size, shuffle=False, **shared),
     )
 
 

@@ -37,19 +37,19 @@ def train_epoch(trainer: Trainer, checkpointer: Checkpointer, run: Run) -> None:
         raise
 
 
-def keep_relations(trainer: Trainer, folder: Path) -> None:
+def append_relations(trainer: Trainer, folder: Path) -> None:
     """W_d of every graph layer after each epoch, for analysis/learned_relations.ipynb."""
     if trainer.ranks.is_first and trainer.step == 0:
         append_weights(folder / RELATIONS, trainer.averaged, trainer.epoch)
 
 
-def take_over_relations(trainer: Trainer, before: Path, folder: Path) -> None:
+def copy_relations(trainer: Trainer, before: Path, folder: Path) -> None:
     """W_d of the epochs that a resumed run made in another folder."""
     if trainer.ranks.is_first and before != folder and (before / RELATIONS).exists():
         shutil.copy(before / RELATIONS, folder / RELATIONS)
 
 
-def due(trainer: Trainer) -> bool:
+def evaluation_due(trainer: Trainer) -> bool:
     """Whether the epoch that ended is to be evaluated and was not yet."""
     last = trainer.epoch >= trainer.config.epochs
     return (
@@ -60,7 +60,9 @@ def due(trainer: Trainer) -> bool:
     )
 
 
-def record(evaluation: Evaluation, trainer: Trainer, checkpointer: Checkpointer, folder: Path, run: Run) -> None:
+def log_evaluation(
+    evaluation: Evaluation, trainer: Trainer, checkpointer: Checkpointer, folder: Path, run: Run
+) -> None:
     """Figures of an evaluation into the history and the run's record; the best network so far into best.pt."""
     metrics = trainer.ranks.broadcast(evaluation.metrics)
     best = headline_names(metrics)[0]  # AP, or MPII's mAP

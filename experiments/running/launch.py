@@ -10,15 +10,17 @@ from sacred import Experiment
 
 from experiments.running.records import AtomicFileStorage, require_writable
 from experiments.running.resume import find_checkpoint, stored_configuration
+from graphpose.errors import GraphposeError
 
 UNRECORDED = ("-u", "--unobserved", "-h", "--help", "help", "print_", "save_config")
 
 
-def prepare(experiment: Experiment, arguments: list[str]) -> list[str]:
+def sacred_arguments(experiment: Experiment, arguments: list[str]) -> list[str]:
     """The command line as Sacred takes it: with runs/ as the record, and a resumed run's configuration.
 
     Raises:
-        GraphposeError: the run to resume is not there or its checkpoint cannot be read.
+        GraphposeError: the run to resume is not there, its checkpoint cannot be read, or help is asked for a command
+            that is none.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-F", "--file_storage", type=Path, default=Path("runs"))
@@ -26,6 +28,11 @@ def prepare(experiment: Experiment, arguments: list[str]) -> list[str]:
     runs = options.file_storage
     begin = others.index("with") + 1 if "with" in others else len(others)
     flags, updates = others[:begin], others[begin:]
+    if flags[:1] == ["help"] and not set(flags[1:]) <= experiment.commands.keys():
+        raise GraphposeError(
+            f"there is no command '{flags[1]}'; without a command run.py trains, the others are "
+            f"{', '.join(name for name in experiment.commands if name != experiment.default_command)}"
+        )
     named = []
     for i, update in enumerate(updates):
         if update.startswith("resume="):

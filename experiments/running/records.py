@@ -1,4 +1,4 @@
-"""What Sacred keeps of a run: observers, captured output, versions, artefacts."""
+"""What Sacred keeps and shows of a run: observers, explained keys, captured output, versions, artefacts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,45 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sacred import Experiment
+from sacred.config.config_dict import ConfigDict
+from sacred.config.config_summary import ConfigSummary
+from sacred.dependencies import gather_sources_and_dependencies
 from sacred.observers import FileStorageObserver
 from sacred.run import Run
 from sacred.serializer import flatten
 from sacred.utils import apply_backspaces_and_linefeeds
 
 from graphpose.errors import GraphposeError
+
+
+class LateExperiment(Experiment):
+    """An Experiment whose record lists what is imported when a run is made; Sacred lists it when one is defined."""
+
+    def get_experiment_info(self) -> dict[str, Any]:
+        """Name, sources and dependencies."""
+        _, self.sources, self.dependencies = gather_sources_and_dependencies(
+            {"__file__": self.mainfile.filename}, self.save_git_info, self.base_dir
+        )
+        return super().get_experiment_info()
+
+
+class ExplainedConfig(ConfigDict):
+    """Default values whose keys Sacred's ``print_config`` explains.
+
+    Args:
+        values: of every key.
+        explanations: a line for each key, those of a group as "loss.pif_offset".
+    """
+
+    def __init__(self, values: dict[str, Any], explanations: dict[str, str]) -> None:
+        super().__init__(values)
+        self.explanations = explanations
+
+    def __call__(self, *arguments: Any, **others: Any) -> ConfigSummary:
+        summary = super().__call__(*arguments, **others)
+        summary.docs = self.explanations
+        return summary
 
 
 class AtomicFileStorage(FileStorageObserver):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graphpose.checkpoint import load_checkpoint
+from experiments.configs.settings import flatten
 from graphpose.errors import GraphposeError
 
 CHECKPOINT = "checkpoint.pt"
@@ -46,6 +46,8 @@ def stored_configuration(checkpoint: Path) -> dict[str, Any]:
     Raises:
         GraphposeError: see :func:`graphpose.checkpoint.load_checkpoint`; or the checkpoint is not of a run.
     """
+    from graphpose.checkpoint import load_checkpoint  # imports torch, and most commands resume nothing
+
     configuration = load_checkpoint(checkpoint)["training"].get("configuration")
     if not configuration:
         raise GraphposeError(f"checkpoint '{checkpoint}' was not written by experiments/run.py; it cannot be resumed")
@@ -53,10 +55,14 @@ def stored_configuration(checkpoint: Path) -> dict[str, Any]:
 
 
 def refuse_changes(config: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    """GraphposeError naming the first setting that differs from the stored run's and makes it another run."""
-    for key in sorted(config.keys() & stored.keys() - set(MAY_CHANGE)):
-        if config[key] != stored[key]:
+    """GraphposeError naming the first setting that differs from the stored run's and makes it another run.
+
+    A key that the stored run does not have yet is not compared.
+    """
+    values, before = dict(flatten(config)), dict(flatten(stored))
+    for key in sorted(values.keys() & before.keys()):
+        if values[key] != before[key] and key.split(".")[0] not in MAY_CHANGE:
             raise GraphposeError(
-                f"{key}={config[key]}, but the run to resume has {key}={stored[key]}; a resumed run may change "
+                f"{key}={values[key]}, but the run to resume has {key}={before[key]}; a resumed run may change "
                 f"{', '.join(MAY_CHANGE[1:])} only"
             )

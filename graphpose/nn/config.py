@@ -161,7 +161,7 @@ class LossConfig:
         confidence_reduction: "mean" over the cells of all maps, or "sum_of_means": Σ_k of each map's mean, K times as
             large.
         regression_reduction: "sum" over cells / ``regression_divisor`` / batch, or "mean" over cells.
-        regression_divisor: see above.
+        regression_divisor: of the sum over cells.
 
     Raises:
         GraphposeError: a weight that is negative or not finite, an unknown choice.

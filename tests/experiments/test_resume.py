@@ -1,7 +1,6 @@
 """Runs that are killed, told to stop or fail, as Sacred records them, and how they go on."""
 
 import dataclasses
-import importlib
 import json
 import os
 import re
@@ -14,6 +13,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from experiments.configs.named import DEFAULTS
+from experiments.configs.settings import build_settings
+from experiments.running import records, training
+from experiments.running.launch import sacred_arguments
+from experiments.running.resume import refuse_changes
 from graphpose.checkpoint import load_checkpoint
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
@@ -77,8 +81,8 @@ def test_six_epochs_are_two_a_sigkill_in_the_third_and_the_rest_bit_for_bit(run,
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    training = load_checkpoint(Path("runs/2/checkpoint.pt"))["training"]
-    assert (training["epoch"], training["step"]) == (2, 1)
+    state = load_checkpoint(Path("runs/2/checkpoint.pt"))["training"]
+    assert (state["epoch"], state["step"]) == (2, 1)
     assert read("runs/2/run.json")["status"] == "RUNNING"
     launch(run, "with", "resume=2")
     straight, resumed = (load_checkpoint(Path(f"runs/{number}/checkpoint.pt")) for number in (1, 3))
@@ -105,48 +109,56 @@ def test_a_finished_run_goes_on_with_more_epochs_and_refuses_to_become_another(r
         launch(run, "with", "resume=9")
 
 
-def test_a_resumed_run_keeps_the_trunk_that_its_pretrained_weights_once_decided(run):
+def test_a_run_that_was_stored_before_a_key_came_is_resumed_with_its_default():
+    stored = {key: value for key, value in DEFAULTS.items() if key != "graph_pool"}
+    stored["loss"] = {key: value for key, value in DEFAULTS["loss"].items() if key != "intermediate"}
+    refuse_changes(DEFAULTS, stored)
+    changed = DEFAULTS | {"loss": DEFAULTS["loss"] | {"pif_offset": 9.0}}
+    with pytest.raises(GraphposeError, match=r"loss\.pif_offset=9\.0, but the run to resume has loss\.pif_offset=4\.0"):
+        refuse_changes(changed, stored)
+
+
+def test_a_resumed_run_keeps_the_trunk_that_its_pretrained_weights_once_decided():
     """ResNet v1 and v1.5 have weights of the same names and shapes."""
-    configurations = importlib.import_module("experiments.configs.settings")
     changes = {"backbone": "resnet26", "stem_pool": False, "pretrained": "no_longer_there.pth", "upsample": 2}
-    settings = configurations.build_settings(configurations.DEFAULTS | changes)
+    settings = build_settings(DEFAULTS | changes)
     loader = make_loader(DemoDataset(2, size=64), EvalTransform(None), 1, shuffle=False)
     record, content = SimpleNamespace(log_scalar=None), {"config": {"backbone_variant": "v1"}}
-    network = run.build_trainer(settings, loader, record, 1, ALONE, content).network
+    network = training.build_trainer(settings, loader, record, 1, ALONE, content).network
     assert (network.config.backbone_variant, network.config.pretrained) == ("v1", "no_longer_there.pth")
     v1 = PoseNetwork(dataclasses.replace(settings.network, pretrained=False, backbone_variant="v1"))
     v1.load_state_dict(network.state_dict())
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(v1.eval()(images)["pif"], network.eval()(images)["pif"])  # v1.5 is far off
     with pytest.raises(GraphposeError, match="no_longer_there"):
-        run.build_trainer(settings, loader, record, 1, ALONE)
+        training.build_trainer(settings, loader, record, 1, ALONE)
 
 
 def test_a_folder_of_runs_is_read_wherever_it_stands_among_the_words(run):
     for words in (["-F", "there", "with", "epochs=1"], ["with", "epochs=1", "-Fthere"], ["--file_storage=there"]):
         run.experiment.observers.clear()
         expected = ["run.py", *(word for word in words if word in ("with", "epochs=1"))]
-        assert run.prepare(run.experiment, ["run.py", *words]) == expected
+        assert sacred_arguments(run.experiment, ["run.py", *words]) == expected
         (observer,) = run.experiment.observers
         assert (type(observer).__name__, observer.basedir) == ("AtomicFileStorage", "there")
     run.experiment.observers.clear()
-    assert run.prepare(run.experiment, ["run.py", "print_config", "-F", "there"]) == ["run.py", "print_config"]
+    assert sacred_arguments(run.experiment, ["run.py", "print_config", "-F", "there"]) == ["run.py", "print_config"]
     assert run.experiment.observers == []
 
 
-def at_step(run, monkeypatch, epoch: int, step: int, action) -> None:
-    train_step = run.Trainer.train_step
+def at_step(monkeypatch, epoch: int, step: int, action) -> None:
+    train_step = training.Trainer.train_step
 
     def stepped(self, batch):
         if (self.epoch, self.step) == (epoch, step):
             action(self)
         return train_step(self, batch)
 
-    monkeypatch.setattr(run.Trainer, "train_step", stepped)
+    monkeypatch.setattr(training.Trainer, "train_step", stepped)
 
 
-def test_sigterm_is_recorded_as_an_interruption_with_a_checkpoint_of_that_step(run, monkeypatch, capsys):
-    at_step(run, monkeypatch, 1, 1, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+def test_sigterm_is_recorded_as_an_interruption_with_a_checkpoint_of_that_step(monkeypatch, capsys):
+    at_step(monkeypatch, 1, 1, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as stopped:
         launch(run, "with", *TINY, "epochs=3", "workers=0")
     assert stopped.value.code == 128 + signal.SIGTERM
@@ -155,8 +167,8 @@ def test_sigterm_is_recorded_as_an_interruption_with_a_checkpoint_of_that_step(r
         in capsys.readouterr().err
     )
     assert read("runs/1/run.json")["status"] == "INTERRUPTED"
-    training = load_checkpoint(Path("runs/1/checkpoint.pt"))["training"]
-    assert (training["epoch"], training["step"]) == (1, 2)
+    state = load_checkpoint(Path("runs/1/checkpoint.pt"))["training"]
+    assert (state["epoch"], state["step"]) == (1, 2)
 
 
 def test_sigterm_while_samples_are_made_leaves_a_run_to_go_on_with(run, monkeypatch, capsys):
@@ -168,7 +180,7 @@ def test_sigterm_while_samples_are_made_leaves_a_run_to_go_on_with(run, monkeypa
         raise AssertionError("it goes on")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run.CachedDataset, "filling", filling)
+        patch.setattr(training.CachedDataset, "filling", filling)
         with pytest.raises(SystemExit):
             launch(run, "with", *TINY, "epochs=1", "workers=0")
     assert "stopped by SIGTERM after epoch 0 and 0 steps" in capsys.readouterr().err
@@ -208,7 +220,7 @@ def test_what_breaks_fails_the_run_with_one_line_and_leaves_a_usable_checkpoint(
 ):
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", torch.save)  # put back afterwards
-        at_step(run, patch, 1, 1, action)
+        at_step(patch, 1, 1, action)
         with pytest.raises(SystemExit) as ended:
             launch(run, "with", *TINY, "epochs=3", "workers=1")
     assert ended.value.code == 1
@@ -231,22 +243,22 @@ def test_only_the_first_rank_is_recorded_and_a_folder_of_runs_is_where_resume_lo
     assert not Path("runs").exists()
     run.experiment.observers.clear()
     arguments = ["run.py", "-m", "host:27017:runs", "-F", "elsewhere", "with", "resume=1"]
-    assert run.prepare(run.experiment, arguments) == [
+    assert sacred_arguments(run.experiment, arguments) == [
         "run.py", "-m", "host:27017:runs", "with", "resumed", "resume=elsewhere/1/checkpoint.pt"
     ]  # fmt: skip
     (observer,) = run.experiment.observers
     assert (type(observer).__name__, observer.basedir) == ("AtomicFileStorage", "elsewhere")
     run.experiment.observers.clear()
     monkeypatch.setenv("RANK", "1")
-    assert run.prepare(run.experiment, arguments) == [
+    assert sacred_arguments(run.experiment, arguments) == [
         "run.py", "--unobserved", "--loglevel=WARNING", "with", "resumed", "resume=elsewhere/1/checkpoint.pt"
     ]  # fmt: skip
-    without = run.prepare(run.experiment, ["run.py", "-m", "host:27017:runs"])
+    without = sacred_arguments(run.experiment, ["run.py", "-m", "host:27017:runs"])
     assert without == ["run.py", "--unobserved", "--loglevel=WARNING"]
 
 
 def test_without_arguments_the_demo_is_recorded_under_runs(run):
-    assert run.prepare(run.experiment, ["run.py"]) == ["run.py"]
+    assert sacred_arguments(run.experiment, ["run.py"]) == ["run.py"]
     (observer,) = run.experiment.observers
     assert Path(observer.basedir) == Path("runs")
     run.experiment.observers.clear()
@@ -259,7 +271,6 @@ def test_the_record_has_versions_sources_and_commit_but_no_progress_bars(run):
     sources = {name for name, _ in record["sources"]}
     assert {"experiments/run.py", "experiments/configs/settings.py", "graphpose/training/trainer.py"} <= sources
     assert len(info["sources"].get("commit", "0" * 40)) == 40
-    records = importlib.import_module("experiments.running.records")
     text = "epoch 1\nepoch 2:  10%|█ | 1/10\repoch 2:  20%|██ | 2/10"
     assert records.without_progress_bars(text) == "epoch 1\n"
 

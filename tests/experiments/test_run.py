@@ -1,6 +1,5 @@
 """The Sacred experiment, as typed on the command line."""
 
-import importlib
 import json
 import os
 import re
@@ -11,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from experiments.configs import coco, crowdpose, mpii
+from experiments.configs.explanations import EXPLANATIONS, PURPOSES
+from experiments.configs.named import DEFAULTS, NAMED
+from experiments.configs.settings import ANNOTATIONS, build_settings, flatten
+from experiments.running import build
 from graphpose.errors import GraphposeError
 from graphpose.nn.relations import read_weights
 from tests.experiments.in_process import EXPERIMENTS, import_run, launch
@@ -52,21 +56,19 @@ def test_a_run_leaves_a_folder_with_everything(tmp_path):
     }  # fmt: skip
 
 
-@pytest.fixture
-def configurations():
-    return importlib.import_module("experiments.configs.settings")
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"adjacncy": "dynamic"}, "unknown configuration key 'adjacncy'; did you mean adjacency"),
         ({"loss": {"pif_ofset": 2}}, r"unknown configuration key 'loss\.pif_ofset'; did you mean loss\.pif_offset"),
         ({"loss": 3}, r"'loss' is a group; set loss\.<name>"),
-        ({"adjacency": "dinamic"}, "choose one of none, identity, hand_crafted, full, soft, dynamic"),
+        (
+            {"adjacency": "dinamic"},
+            "adjacency=dinamic must be one of none, identity, hand_crafted, full, soft, dyn",
+        ),
         ({"adjacency": "none", "strides": [16, 8]}, r"strides \(16, 8\) with adjacency 'none'"),
-        ({"data": "imagenet"}, "data='imagenet' must be one of demo, coco, crowdpose, mpii"),
-        ({"evaluator": "slow"}, "evaluator='slow' must be one of pycocotools, fast"),
+        ({"data": "imagenet"}, "data=imagenet must be one of demo, coco, crowdpose, mpii"),
+        ({"evaluator": "slow"}, "evaluator=slow must be one of pycocotools, fast"),
         ({"test_scales": [1.0, 0]}, r"test scales \[1\.0, 0\.0\] must be"),
         ({"batch_size": 0}, "batch_size=0 must be a positive whole number"),
         ({"epochs": "ten"}, "epochs=ten must be a whole number"),
@@ -77,12 +79,20 @@ def configurations():
         ({"milestones": 5}, "milestones=5 must be a list"),
         ({"strides": ["a"]}, r"strides=\['a'\] must be a list, each of it a whole number"),
         ({"loss": {"pif_offset": "x"}}, r"loss\.pif_offset=x must be a number"),
-        ({"statistics": 3}, "statistics=3 must be as in print_config"),
+        ({"statistics": 3}, "statistics=3 must be a text or None"),
+        ({"pretrained": 1}, "pretrained=1 must be True or False or a text"),
+        ({"augment": {"scale": [1.0]}}, r"augment\.scale=\[1\.0\] must be a list of 2, each of it a number"),
+        ({"workers": -1}, "workers=-1 must not be negative"),
+        ({"join_fragments": False}, r"'join_fragments'; did you mean decoder\.join_fragments\?"),
+        ({"decoder": {"rotation": 5}}, r"'decoder\.rotation'; did you mean augment\.rotation\?"),
+        ({"loss": {"epochs": 5}}, r"'loss\.epochs'; did you mean epochs\?"),
+        ({"pif_ofset": 5}, r"'pif_ofset'; did you mean loss\.pif_offset"),
+        ({"zzz": 5}, r"'zzz'; `run\.py print_config` shows every key"),
     ],
 )
-def test_a_wrong_configuration_is_refused_naming_the_key(configurations, changes, message):
+def test_a_wrong_configuration_is_refused_naming_the_key(changes, message):
     with pytest.raises(GraphposeError, match=message):
-        configurations.build_settings(configurations.DEFAULTS | changes)
+        build_settings(DEFAULTS | changes)
 
 
 @pytest.mark.parametrize(
@@ -93,37 +103,36 @@ def test_a_wrong_configuration_is_refused_naming_the_key(configurations, changes
         {"test_scales": [1]}, {"gamma": 1}, {"strides": (16, 8)}, {"image_ids": [3]}, {"seed": 7},
     ],
 )  # fmt: skip
-def test_values_of_every_kind_that_a_key_takes_are_taken(configurations, changes):
-    config = configurations.DEFAULTS | changes
+def test_values_of_every_kind_that_a_key_takes_are_taken(changes):
+    config = DEFAULTS | changes
     if "augment" in changes:
-        config["augment"] = configurations.DEFAULTS["augment"] | changes["augment"]
-    configurations.build_settings(config)
+        config["augment"] = DEFAULTS["augment"] | changes["augment"]
+    build_settings(config)
 
 
-def test_data_and_devices_that_are_not_there_are_named(configurations):
-    build = importlib.import_module("experiments.running.build")
+def test_data_and_devices_that_are_not_there_are_named():
     with pytest.raises(GraphposeError, match="does not exist; set data_root, or GRAPHPOSE_DATA"):
-        build.build_datasets(configurations.COCO_LOCAL | {"data_root": "/nowhere"}, seed=0)
+        build.build_datasets(build_settings(NAMED["coco_local"] | {"data_root": "/nowhere"}).data, seed=0)
     with pytest.raises(GraphposeError, match="data=coco needs train_annotations"):
-        build.build_datasets(configurations.DEFAULTS | {"data": "coco"}, seed=0)
+        build.build_datasets(build_settings(DEFAULTS | {"data": "coco"}).data, seed=0)
     with pytest.raises(GraphposeError, match="device='gpu' must be auto, cpu, cuda"):
         build.resolve_device("gpu")
 
 
-@pytest.mark.parametrize("name", ["DEMO", "COCO_FULL", "COCO_LOCAL", "COCO_EIGHT"])
-def test_every_named_configuration_builds(configurations, name):
-    settings = configurations.build_settings(configurations.DEFAULTS | getattr(configurations, name))
+@pytest.mark.parametrize("name", ["demo", "coco", "coco_local", "coco_eight"])
+def test_every_named_configuration_builds(name):
+    settings = build_settings(DEFAULTS | NAMED[name])
     assert settings.network.adjacency == "dynamic"
-    assert settings.data["data"] == ("demo" if name == "DEMO" else "coco")
+    assert settings.data.data == ("demo" if name == "demo" else "coco")
 
 
-@pytest.mark.parametrize(("name", "data"), [("CROWDPOSE", "crowdpose"), ("MPII", "mpii")])
-def test_crowdpose_and_mpii_are_configured_as_coco_but_for_their_files(configurations, name, data):
-    values = getattr(importlib.import_module("experiments.configs.datasets"), name)
-    settings = configurations.build_settings(configurations.DEFAULTS | values)
-    assert settings.data["data"] == data
+@pytest.mark.parametrize("module", [crowdpose, mpii])
+def test_crowdpose_and_mpii_are_configured_as_coco_but_for_their_files(module):
+    data, values = module.__name__.rpartition(".")[2], module.CONFIG
+    settings = build_settings(DEFAULTS | values)
+    assert settings.data.data == data
     assert (settings.network.backbone, settings.train.epochs) == ("resnet50", 100)
-    differing = {key for key in values if values[key] != configurations.COCO_FULL[key]}
+    differing = {key for key in values if values[key] != coco.CONFIG[key]}
     files = {"data", "train_annotations", "train_images", "val_annotations", "val_images"}
     assert differing == files | ({"decoder"} if data == "mpii" else set())
 
@@ -151,12 +160,48 @@ def test_mpii_and_crowdpose_photographs_train_and_are_scored_by_their_own_rules(
         shutil.rmtree(tmp_path / "runs")
 
 
-def test_the_papers_settings_are_those_of_its_implementation_details(configurations):
-    settings = configurations.build_settings(configurations.DEFAULTS | configurations.COCO_FULL)
+def test_every_key_and_every_named_configuration_is_explained_in_one_line():
+    assert {key for key, _ in flatten(DEFAULTS)} == ANNOTATIONS.keys()
+    assert ANNOTATIONS.keys() <= EXPLANATIONS.keys()
+    assert list(PURPOSES) == list(NAMED) == ["demo", "coco", "coco_local", "coco_eight", "crowdpose", "mpii"]
+    lines = [*EXPLANATIONS.values(), *PURPOSES.values()]
+    assert all(line and "\n" not in line and "``" not in line and ":class:" not in line for line in lines)
+    assert EXPLANATIONS["gamma"] == "γ of Eq. 6"  # the dot of an abbreviation ends no sentence
+    assert EXPLANATIONS["stem_pool"] == "keep the stem's max-pool"  # the first sentence of two
+
+
+def test_print_config_shows_what_a_key_does_beside_its_value(monkeypatch, tmp_path, capsys):
+    launch(import_run(monkeypatch, tmp_path), "print_config", "with", "epochs=3")
+    lines = capsys.readouterr().out.splitlines()
+    (changed,) = [line for line in lines if "epochs = 3" in line]
+    assert "# passes over the training set" in changed
+    assert changed.startswith("\x1b[34m")  # Sacred's colour of a value that was changed
+    (kept,) = [line for line in lines if " gamma = 0.5 " in line]
+    assert "# γ of Eq. 6" in kept
+    assert not kept.startswith("\x1b")
+
+
+def test_help_names_every_configuration_and_refuses_a_command_that_is_none(monkeypatch, tmp_path, capsys):
+    run = import_run(monkeypatch, tmp_path)
+    with pytest.raises(SystemExit):
+        launch(run, "help")
+    shown = capsys.readouterr().out
+    assert all(f"    {name} " in shown and purpose in shown for name, purpose in PURPOSES.items())
+    for command in run.experiment.commands:
+        with pytest.raises(SystemExit) as ended:
+            launch(run, "help", command)
+        assert not ended.value.code
+        assert command in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"there is no command .train.; without a command"):
+        launch(run, "help", "train")
+
+
+def test_the_papers_settings_are_those_of_its_implementation_details():
+    settings = build_settings(DEFAULTS | coco.CONFIG)
     weights = settings.loss
     assert (weights.pif_confidence, weights.pif_offset, weights.paf_confidence, weights.paf_offset) == (30, 2, 50, 3)
     assert (settings.train.epochs, settings.train.learning_rate, settings.train.optimizer) == (100, 1e-3, "sgd")
-    assert (settings.data["batch_size"], settings.network.gamma, settings.network.strides) == (8, 0.5, (16,))
+    assert (settings.data.batch_size, settings.network.gamma, settings.network.strides) == (8, 0.5, (16,))
 
 
 def test_a_refused_run_prints_one_line_and_no_traceback(tmp_path):

@@ -13,6 +13,7 @@ from experiments import tables
 from experiments.paper import budget as table_budget
 from experiments.paper import rows as paper_tables
 from experiments.paper import runs as table_runs
+from experiments.paper.parameters import show_parameters
 from tests.experiments.paper.recorded import EXPERIMENTS
 
 
@@ -48,7 +49,7 @@ def test_help(arguments, capsys):
 
 
 def test_the_text_has_a_line_for_every_row():
-    text = tables.show_parameters([{"name": "DGCN-50", "heads": 1, "paper_mib": 102, "ours_mib": 101.3}])
+    text = show_parameters([{"name": "DGCN-50", "heads": 1, "paper_mib": 102, "ours_mib": 101.3}])
     assert text.splitlines()[1].split() == ["DGCN-50", "1", "102", "101.3"]
 
 
@@ -171,7 +172,7 @@ def test_a_table_fills_the_time_it_is_given(tmp_path, monkeypatch, capsys):
         measured.append(runs)
         return {run.settings: budget.Times(epoch=2.0, evaluation=1.0, once=9.0) for run in runs}, 60.0
 
-    monkeypatch.setattr(table_runs.Trainings, "run", train)
+    monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
     monkeypatch.setattr(budget, "measure", measure)
     page = tmp_path / "results.md"
     command = [

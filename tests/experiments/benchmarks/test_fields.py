@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import pytest
 
+from experiments.benchmark import build_parser, measure
 from experiments.benchmarks import fields as benchmark_fields
 from graphpose.errors import GraphposeError
 from graphpose.graphs.statistics import shipped_statistics
@@ -14,10 +14,7 @@ from graphpose.skeleton import COCO
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    benchmark_fields.add_parsers(parser.add_subparsers(required=True))
-    options = parser.parse_args([str(a) for a in arguments])
-    return json.loads(json.dumps(options.run(options)))
+    return json.loads(json.dumps(measure(build_parser().parse_args([str(a) for a in arguments]))))
 
 
 @pytest.fixture

@@ -1,28 +1,16 @@
 """experiments/benchmark.py load and read: they run and report what they promise."""
 
-import argparse
-import importlib
 from pathlib import Path
-from types import ModuleType
 
-import pytest
-
-
-@pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return importlib.import_module("experiments.benchmarks.loader")
+from experiments.benchmark import build_parser, measure
 
 
-def run(benchmark: ModuleType, *arguments: str) -> dict:
-    parser = argparse.ArgumentParser()
-    benchmark.add_parsers(parser.add_subparsers())
-    options = parser.parse_args(arguments)
-    return options.run(options)
+def run(*arguments: str) -> dict:
+    return measure(build_parser().parse_args(arguments))
 
 
-def test_load_reports_every_step_and_both_rates(benchmark: ModuleType, data_root: Path) -> None:
+def test_load_reports_every_step_and_both_rates(data_root: Path) -> None:
     report = run(
-        benchmark,
         "load",
         "--annotations",
         str(data_root / "coco/annotations/person_keypoints_val2017_local.json"),
@@ -37,9 +25,9 @@ def test_load_reports_every_step_and_both_rates(benchmark: ModuleType, data_root
         assert report[name]["images_per_core_second"] > 5  # 80 to 120 measured at 641 px
 
 
-def test_read_reports_the_ratio_to_json_load(benchmark: ModuleType, data_root: Path) -> None:
+def test_read_reports_the_ratio_to_json_load(data_root: Path) -> None:
     path = data_root / "coco/annotations/person_keypoints_val2017.json.gz"
-    report = run(benchmark, "read", "--annotations", str(path), "--repeats", "1")
+    report = run("read", "--annotations", str(path), "--repeats", "1")
     assert (report["images"], report["annotations"]) == (2346, 6352)
     assert report["ratio"] > 0
     assert report["kept_megabytes"] < report["peak_megabytes"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.benchmark import build_parser
 from graphpose.errors import GraphposeError
 
 
@@ -15,15 +16,13 @@ def benchmark(monkeypatch):
     return importlib.import_module("experiments.benchmarks.network")
 
 
-def parse(benchmark, *arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    benchmark.add_parsers(parser.add_subparsers())
-    return parser.parse_args(["network", *arguments])
+def parse(*arguments: str) -> argparse.Namespace:
+    return build_parser().parse_args(["network", *arguments])
 
 
 def test_a_small_run_compares_every_network_with_the_baseline(benchmark):
     small = ["--backbone", "resnet10t", "--size", "65", "--train-size", "65", "--batch", "1", "--memory-size", "97"]
-    result = benchmark.run(parse(benchmark, *small, "--rounds", "1", "--device", "cpu"))
+    result = benchmark.run(parse(*small, "--rounds", "1", "--device", "cpu"))
     assert list(result["networks"]) == ["baseline", "one_head", "three_heads"]
     baseline, one, three = result["networks"].values()
     assert (baseline["inference"]["ratio"], baseline["peak_ratio"], baseline["training_step"]["ratio"]) == (1, 1, 1)
@@ -51,4 +50,4 @@ def test_a_missing_gpu_is_reported(benchmark):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(GraphposeError, match="device 'cuda': this machine has no usable GPU"):
-        benchmark.run(parse(benchmark, "--device", "cuda"))
+        benchmark.run(parse("--device", "cuda"))

@@ -1,11 +1,11 @@
 """experiments/benchmark.py train: what it measures is training, and a loop that leaves the trainer alone."""
 
-import argparse
 import importlib
 
 import pytest
 import torch
 
+from experiments.benchmark import build_parser, measure
 from graphpose.errors import GraphposeError
 from tests.training.tiny import states_equal
 
@@ -19,15 +19,12 @@ def benchmark(monkeypatch):
     return importlib.import_module("experiments.benchmarks.train")
 
 
-def run(benchmark, *arguments):
-    parser = argparse.ArgumentParser()
-    benchmark.add_parsers(parser.add_subparsers())
-    options = parser.parse_args(["train", *arguments])
-    return options.run(options)
+def run(*arguments):
+    return measure(build_parser().parse_args(["train", *arguments]))
 
 
-def test_the_ratio_is_of_one_round_and_the_median_over_rounds(benchmark):
-    report = run(benchmark, *TINY, "--rounds", "3")
+def test_the_ratio_is_of_one_round_and_the_median_over_rounds():
+    report = run(*TINY, "--rounds", "3")
     assert report["steps_per_epoch"] == 2  # the fifth image is left out, as in training
     assert report["ratio"] == pytest.approx(sorted(report["ratios"])[1], abs=1e-3)
     assert min(report["images_per_second"], report["random_images_per_second"], *report["ratios"]) > 0

@@ -4,6 +4,7 @@ import datetime
 import json
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -85,8 +86,8 @@ def test_times_on_another_machine_are_measured_there(tmp_path, monkeypatch):
     places = [place(), place(jobs=1), place(workers="4"), place(device="cpu")]
     monkeypatch.setattr(budget.platform, "node", lambda: "elsewhere")
     places.append(place())
-    monkeypatch.setattr(budget.torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(budget.torch.cuda, "get_device_name", lambda index: "H100")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "H100")
     assert len({*places, place()}) == 6
 
 
@@ -112,5 +113,5 @@ def test_times_of_a_run_come_from_its_record(tmp_path):
     times = budget.times_of(run)
     assert (times.epoch, times.evaluation) == (6.0, 7.0)  # the first epoch is no measure of the others
     assert times.once == pytest.approx(60 - 20 - 7, abs=0.1)
-    (run.folder / budget.START).write_text("5.5")  # which the record does not have
+    (run.folder / budget.START_FILE).write_text("5.5")  # which the record does not have
     assert budget.times_of(run).once == pytest.approx(5.5 + 60 - 20 - 7, abs=0.1)

@@ -80,7 +80,7 @@ def test_only_what_is_missing_is_trained_and_failures_stay_until_asked(tmp_path,
         attempt(run, "COMPLETED", len(run.attempts) + 1, metrics={"AP": 0.6})
         return 0
 
-    monkeypatch.setattr(table_runs.Trainings, "run", train)
+    monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
     rows = {row: runs for row, runs in zip("abc", ([done], [failed], [fresh]), strict=True)}
     tables.train_missing(rows, retry_failed=False)
     assert started == [fresh]
@@ -103,7 +103,7 @@ def test_runs_side_by_side_share_the_cores_and_write_apart(tmp_path, monkeypatch
         attempt(run, "COMPLETED", metrics={"AP": 0.6})
         return 0
 
-    monkeypatch.setattr(table_runs.Trainings, "run", train)
+    monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
     tables.train_missing({"row": runs}, retry_failed=False, jobs=2)
     assert threads == ["3", "3"]
     assert all((run.folder / "output.txt").read_text() == "trained\n" for run in runs)
@@ -121,7 +121,7 @@ def test_a_killed_run_is_named_and_the_others_go_on(tmp_path, monkeypatch):
             attempt(killed, "RUNNING", silent=1.0)
         return -9
 
-    monkeypatch.setattr(table_runs.Trainings, "run", train)
+    monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
     sentences = tables.train_missing({"row": [killed, never_began, whole]}, retry_failed=False)
     assert len(sentences) == 2
     assert all("was interrupted (status -9); start the table again" in sentence for sentence in sentences)
@@ -152,7 +152,7 @@ def test_a_run_that_has_no_record_yet_is_not_started_twice(tmp_path, monkeypatch
         attempt(run, "COMPLETED", metrics={"AP": 0.6})
         return 0
 
-    monkeypatch.setattr(table_runs.Trainings, "run", train)
+    monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
     assert tables.train_missing({"table1": [run]}, retry_failed=False) == []
     assert sentences == [[f"{run.folder} is being trained by another process; wait for it, or stop it first"]]
     assert len(run.attempts) == 1
@@ -162,14 +162,14 @@ def test_a_heart_that_a_killed_process_left_goes_cold(tmp_path, monkeypatch):
     (run,) = runs_of("baseline", tmp_path)
     attempt(run, "RUNNING", silent=5.0)
     monkeypatch.setattr(table_runs, "DEAD_AFTER_SECONDS", 6)
-    table_runs.refuse_running(run, table_runs.Trainings())
+    table_runs.refuse_running(run, table_runs.TrainingProcesses())
     assert table_runs.outcome(run).state == "interrupted"
 
 
 def test_a_stopped_table_does_not_wait_for_a_heart(tmp_path, monkeypatch):
     (run,) = runs_of("baseline", tmp_path)
     attempt(run, "RUNNING", silent=5.0)
-    trainings = table_runs.Trainings()
+    trainings = table_runs.TrainingProcesses()
     monkeypatch.setattr(table_runs.time, "sleep", lambda _: trainings.stop())
     with pytest.raises(GraphposeError, match="demo adjacency=none seed=1 was not taken up again"):
         table_runs.refuse_running(run, trainings)
@@ -181,7 +181,7 @@ def test_a_run_that_is_refused_counts_as_failed(tmp_path, monkeypatch, attempts)
     (run,) = runs_of("baseline", tmp_path)
     for number in range(attempts):
         attempt(run, "INTERRUPTED", number + 1)
-    monkeypatch.setattr(table_runs.Trainings, "run", lambda *_, **__: 1)
+    monkeypatch.setattr(table_runs.TrainingProcesses, "run", lambda *_, **__: 1)
     (sentence,) = tables.train_missing({"row": [run]}, retry_failed=False)
     before_it_began = "run.py ended with status 1 before the run began"
     assert sentence == f"demo adjacency=none seed=1: {before_it_began}, see its message above"
@@ -194,7 +194,7 @@ def test_a_run_that_is_refused_counts_as_failed(tmp_path, monkeypatch, attempts)
         attempt(run, "COMPLETED", attempts + 1, metrics={"AP": 0.6})
         return 0
 
-    monkeypatch.setattr(table_runs.Trainings, "run", train)
+    monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
     assert tables.train_missing({"row": [run]}, retry_failed=True) == []
     assert table_runs.outcome(run).state == "done"
 
@@ -210,6 +210,33 @@ def test_a_setting_that_no_run_takes_is_refused_before_anything_starts(tmp_path)
             runs_of("baseline", tmp_path, **settings)
     with pytest.raises(GraphposeError, match="'cooc' is no named configuration; choose one of demo, coco, coco_local"):
         runs_of("baseline", tmp_path, data="cooc")
+
+
+def test_a_run_keeps_the_folder_it_was_made_in(tmp_path):
+    """Under these names runs lie on disks. A key that comes later goes into LATER_KEYS; these names do not change."""
+    names = [
+        (runs_of("DGCN-A_d", tmp_path), "demo-c5deb30e7052"),
+        (runs_of("F16 & F8", tmp_path, "table3", epochs="2"), "demo-6fe37570f55a"),
+        (runs_of("baseline", tmp_path, data="coco_local", workers="5"), "coco_local-6a7a4024dc1c"),
+        (runs_of("GCN-A_s", tmp_path, data="paper", **{"decoder.min_score": "0.3"}), "coco-3fc2dab1a2c1"),
+        (runs_of("DGCN-50", tmp_path, "table8", data="paper"), "mpii-60192b294b92"),
+    ]
+    assert [run.folder.name for (run,), _ in names] == [name for _, name in names]
+
+
+def test_a_key_that_came_later_makes_another_run_only_where_it_changes_something(tmp_path, monkeypatch):
+    (before,), (soft,) = runs_of("baseline", tmp_path), runs_of("GCN-A_s", tmp_path, gamma="2.0")
+    names = [before.folder, soft.folder]
+    monkeypatch.setitem(table_runs.LATER_KEYS, "momentum_of_tests", 0.5)
+    monkeypatch.setitem(table_runs.LATER_KEYS, "decoder.threshold_of_tests", 3)
+    later = {"momentum_of_tests": 0.5, "decoder": table_runs.DEFAULTS["decoder"] | {"threshold_of_tests": 3}}
+    demo = {"decoder": table_runs.NAMED["demo"]["decoder"] | {"threshold_of_tests": 3}}
+    for key, value in later.items():
+        monkeypatch.setitem(table_runs.DEFAULTS, key, value)
+    monkeypatch.setitem(table_runs.NAMED, "demo", table_runs.NAMED["demo"] | demo)
+    assert [before.folder, soft.folder] == names
+    monkeypatch.setitem(table_runs.NAMED["demo"]["decoder"], "threshold_of_tests", 4)
+    assert before.folder not in names
 
 
 def test_where_a_run_is_made_does_not_make_it_another_run(tmp_path):

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from experiments.paper import trainings
 from graphpose.errors import GraphposeError
@@ -28,7 +29,7 @@ def start(training, path, code, **options):
 
 def test_processes_side_by_side_see_the_gpu_that_fewest_have(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    training = trainings.Trainings(["2", "GPU-abc"])
+    training = trainings.TrainingProcesses(["2", "GPU-abc"])
     wait = SHOW + "; import time; time.sleep(60)"
     threads = [start(training, tmp_path / str(i), wait) for i in range(2)]
     last = start(training, tmp_path / "2", wait, env={"OMP_NUM_THREADS": "7"})
@@ -42,12 +43,12 @@ def test_processes_side_by_side_see_the_gpu_that_fewest_have(tmp_path, monkeypat
 @pytest.mark.parametrize("gpus", [[], ["0"]])
 def test_without_several_gpus_processes_see_what_this_one_sees(tmp_path, monkeypatch, gpus):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    start(trainings.Trainings(gpus), tmp_path / "seen", SHOW).join()
+    start(trainings.TrainingProcesses(gpus), tmp_path / "seen", SHOW).join()
     assert (tmp_path / "seen").read_text().split()[0] == "all"
 
 
 def test_gpus_have_the_names_that_this_process_was_given(monkeypatch):
-    monkeypatch.setattr(trainings.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert trainings.gpus_for(["auto", "cuda"]) == ["0", "1"]
     assert trainings.gpus_for(["auto", "cuda:1"]) == []  # it would not find that one
@@ -57,7 +58,7 @@ def test_gpus_have_the_names_that_this_process_was_given(monkeypatch):
 
 
 def test_a_stopped_table_starts_nothing_more():
-    training = trainings.Trainings()
+    training = trainings.TrainingProcesses()
     training.stop()
     assert training.run([sys.executable, "-c", "raise SystemExit(3)"]) == -signal.SIGTERM
 
@@ -66,25 +67,25 @@ def test_a_run_belongs_to_one_process_until_that_ends(tmp_path):
     """Also when it ends by SIGKILL."""
     hold = (
         f"import sys; sys.path.insert(0, {str(trainings.Path(trainings.__file__).parents[2])!r})\n"
-        f"from experiments.paper.trainings import Path, claimed\n"
-        f"with claimed(Path({str(tmp_path / 'run')!r})):\n    print('held', flush=True); input()"
+        f"from experiments.paper.trainings import Path, locked\n"
+        f"with locked(Path({str(tmp_path / 'run')!r})):\n    print('held', flush=True); input()"
     )
     other = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"held\n"
     with (
         pytest.raises(GraphposeError, match="run is being trained by another process"),
-        trainings.claimed(tmp_path / "run"),
+        trainings.locked(tmp_path / "run"),
     ):
         pass
     other.kill()
     other.wait()
-    with trainings.claimed(tmp_path / "run"):
+    with trainings.locked(tmp_path / "run"):
         assert (tmp_path / "run").is_dir()
-    with trainings.claimed(tmp_path / "run"):  # it was released
+    with trainings.locked(tmp_path / "run"):  # it was released
         pass
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(GraphposeError, match="run cannot be written to"), trainings.claimed(tmp_path / "file" / "run"):
+    with pytest.raises(GraphposeError, match="run cannot be written to"), trainings.locked(tmp_path / "file" / "run"):
         pass

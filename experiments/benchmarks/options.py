@@ -1,0 +1,61 @@
+"""Options of every benchmark. What is measured is imported when it is: help needs none of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parsers(subparsers: Any) -> None:
+    """A subcommand for each benchmark; ``run`` of its options names the function, as ``pkgutil.resolve_name`` takes it.
+
+    Args:
+        subparsers: of an ``argparse.ArgumentParser``.
+    """
+
+    def add(name: str, run: str, text: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = subparsers.add_parser(name, help=text, description=text)
+        parser.set_defaults(run=f"experiments.benchmarks.{run}")
+        return parser
+
+    encode = add("encode", "fields:run_encode", "time persons → targets")
+    decode = add("decode", "fields:run_decode", "time fields → poses and score the poses")
+    for parser in (encode, decode):
+        parser.add_argument("--scenes", type=Path, required=True, help="COCO-format annotation file (.json)")
+        parser.add_argument("--stride", type=int, default=8, help="pixels per field cell (default: %(default)s)")
+        parser.add_argument(
+            "--long-edge", type=int, default=641, help="images are resized to it, pixels; 0 keeps them (default: 641)"
+        )
+        parser.add_argument("--min-keypoints", type=int, default=1, help="persons with fewer labels are left out")
+        parser.add_argument("--threads", type=int, default=1, help="threads (default: 1)")
+        parser.add_argument("--batch", type=int, default=1, help="images at once (default: 1)")
+    decode.add_argument("--noise", type=float, default=0.0, help="offset noise in keypoint scales: 0, 0.15, 0.3")
+    decode.add_argument("--seed", type=int, default=0, help="of the noise")
+    decode.add_argument("--join", action=argparse.BooleanOptionalAction, default=True, help="join fragments")
+    add("compile", "fields:run_compile", "time the decoder's compilation and its start from the cache")
+
+    text = "time, memory and training step of the graph network against the baseline"
+    network = add("network", "network:run", text)
+    network.add_argument("--backbone", default="resnet50", help="timm name (default: %(default)s)")
+    network.add_argument("--device", default="auto", help="cpu or cuda (default: cuda where there is one)")
+    network.add_argument("--size", type=int, help="image side in pixels for inference (default: 641, on a CPU 321)")
+    network.add_argument("--train-size", type=int, help="likewise for training (default: 385, on a CPU 193)")
+    network.add_argument("--batch", type=int, help="images per training step (default: 8, on a CPU 2)")
+    network.add_argument("--memory-size", type=int, default=641, help="for peak memory (default: %(default)s)")
+    network.add_argument("--rounds", type=int, default=7, help="repetitions (default: %(default)s)")
+    network.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+
+    load = add("load", "loader:run_load", "training and evaluation loaders: images per second and core, and shares")
+    load.add_argument("--annotations", type=Path, required=True)
+    load.add_argument("--images", type=Path, required=True)
+    load.add_argument("--size", type=int, default=641, help="crop in training, long edge in evaluation, pixels")
+    load.add_argument("--count", type=int, default=100, help="images to measure on")
+    read = add("read", "loader:run_read", "parsing and indexing an annotation file against json.load")
+    read.add_argument("--annotations", type=Path, required=True)
+    read.add_argument("--repeats", type=int, default=3)
+
+    train = add("train", "train:run", "training against a loop over random tensors with the same network")
+    train.add_argument("settings", nargs="*", metavar="NAME|KEY=VALUE", help="as after `run.py with`")
+    train.add_argument("--rounds", type=int, default=5, help="epochs and loops to measure (default: %(default)s)")
+    train.add_argument("--threads", type=int, help="CPU threads (default: torch's)")

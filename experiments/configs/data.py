@@ -1,0 +1,86 @@
+"""Settings of the data sets, their loaders, and the evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Literal
+
+from graphpose.errors import GraphposeError
+from graphpose.fields.config import FusionConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What a run trains on, how it is loaded, and how it is evaluated.
+
+    Attributes:
+        data: "demo" renders scenes; "coco", "crowdpose" and "mpii" read files and score by their own rules.
+        image_size: side of the square training crops, pixels.
+        long_edge: evaluation resizes the long edge to it, pixels; None keeps images as they are.
+        batch_size: images per step of each process.
+        evaluation_batch_size: images per step of evaluation.
+        workers: loader processes; 0 loads in the process that trains.
+        cache: keep the training images in memory.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>".
+        demo_train_scenes: training scenes of "demo".
+        demo_val_scenes: evaluation scenes of "demo".
+        demo_max_persons: most persons in a scene of "demo".
+        train_annotations: annotation file of all but "demo", relative to ``data_root``.
+        train_images: folder of its images, relative to ``data_root``.
+        val_annotations: annotation file for evaluation, relative to ``data_root``.
+        val_images: folder of its images, relative to ``data_root``.
+        data_root: folder of the data sets; GRAPHPOSE_DATA of the environment unless it is set.
+        image_ids: train and evaluate on these images of the training set only; empty for all.
+        max_detections: poses per image that count in the metric.
+        evaluator: "pycocotools" or "fast" (faster-coco-eval).
+        test_flip: fuse the fields of the mirror image before decoding.
+        test_scales: fuse the fields of these sizes, relative to ``long_edge``.
+        contact_sheet_images: evaluation images whose poses are drawn at the end.
+
+    Raises:
+        GraphposeError: a number that is too small, or test scales that cannot be fused.
+    """
+
+    data: Literal["demo", "coco", "crowdpose", "mpii"] = "demo"
+    image_size: int = 401
+    long_edge: int | None = 641
+    batch_size: int = 8
+    evaluation_batch_size: int = 1
+    workers: int = 2
+    cache: bool = False
+    device: str = "auto"
+    demo_train_scenes: int = 12000
+    demo_val_scenes: int = 200
+    demo_max_persons: int = 6
+    train_annotations: str = ""
+    train_images: str = ""
+    val_annotations: str = ""
+    val_images: str = ""
+    data_root: str = dataclasses.field(default_factory=lambda: os.environ.get("GRAPHPOSE_DATA", ""))
+    image_ids: tuple[int, ...] = ()
+    max_detections: int = 20
+    evaluator: Literal["pycocotools", "fast"] = "pycocotools"
+    test_flip: bool = False
+    test_scales: tuple[float, ...] | float = (1.0,)
+    contact_sheet_images: int = 12
+
+    def __post_init__(self) -> None:
+        for key in ("image_size", "batch_size", "evaluation_batch_size", "demo_train_scenes", "demo_val_scenes"):
+            if getattr(self, key) < 1:
+                raise GraphposeError(f"{key}={getattr(self, key)} must be a positive whole number")
+        for key in ("workers", "contact_sheet_images"):
+            if getattr(self, key) < 0:
+                raise GraphposeError(f"{key}={getattr(self, key)} must not be negative")
+        _ = self.fusion  # refuses scales that cannot be fused
+
+    @property
+    def fusion(self) -> FusionConfig:
+        """The views that evaluation fuses."""
+        scales = self.test_scales if isinstance(self.test_scales, tuple) else (self.test_scales,)
+        return FusionConfig(self.test_flip, scales)
+
+    @property
+    def protocol(self) -> Literal["coco", "crowdpose", "mpii"]:
+        """Whose rules the poses are scored by; rendered scenes go by COCO's."""
+        return "coco" if self.data == "demo" else self.data

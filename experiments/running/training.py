@@ -1,0 +1,219 @@
+"""What a run does: train, evaluate, write the artefacts. Everything heavy is imported from here on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from sacred.run import Run
+from sacred.utils import SacredError
+
+from experiments.configs.settings import Settings, build_settings
+from experiments.running import plots
+from experiments.running.build import build_datasets, build_loaders, resolve_device
+from experiments.running.epochs import (
+    append_relations,
+    copy_relations,
+    evaluation_due,
+    log_evaluation,
+    print_epoch,
+    train_epoch,
+)
+from experiments.running.records import run_folder, send_artefacts, source_version
+from experiments.running.resume import CHECKPOINT
+from graphpose.checkpoint import load_checkpoint, require_skeleton
+from graphpose.data.batch import Batch
+from graphpose.data.cache import CachedDataset
+from graphpose.data.dataset import PoseDataset
+from graphpose.data.loader import PoseLoader, worker_failures_named
+from graphpose.distributed import Ranks, connection_lost, ranks_of_this_run
+from graphpose.errors import GraphposeError
+from graphpose.fields.decode import Decoder
+from graphpose.inference.evaluate import Evaluation, build_decoder, evaluate
+from graphpose.metrics.protocol import headline_names
+from graphpose.nn.losses import PoseLoss
+from graphpose.nn.network import PoseNetwork
+from graphpose.training.checkpointer import Checkpointer
+from graphpose.training.random_state import derived_seed
+from graphpose.training.stop import StopRequest
+from graphpose.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_training(config: Mapping[str, Any], run: Run, seed: int, stop: StopRequest) -> float | None:
+    """Train and evaluate one configuration on every rank, recorded by Sacred.
+
+    Args:
+        config: of the run, with ``resume``.
+        run: Sacred's record.
+        seed: drawn by Sacred on rank 0.
+        stop: asks for a checkpoint and the end of the run.
+
+    Returns:
+        The final AP (MPII: mAP) on rank 0.
+
+    Raises:
+        SacredError: what failed, in one line.
+    """
+    folder = run_folder(run)
+    # all keys now: Sacred's heartbeat reads the dictionary from another thread, and only its values may change
+    run.info |= {
+        "sources": source_version(ROOT),
+        "checkpoint": str(folder / CHECKPOINT),
+        "resumed_from": {},
+        "history": [],
+    }
+    ranks: Ranks | None = None
+    try:
+        with ranks_of_this_run(config["device"]) as ranks:
+            folder = Path(ranks.broadcast(str(folder)))
+            return train_and_evaluate(config, run, ranks.broadcast(seed), ranks, folder, stop)
+    except (GraphposeError, OSError, RuntimeError) as error:
+        message = str(error)
+        if ranks is not None:
+            message = ranks.failure_elsewhere() if connection_lost(error) else message
+            ranks.report_failure(message)
+        if isinstance(error, RuntimeError) and not connection_lost(error):
+            raise
+        if (folder / CHECKPOINT).exists():
+            message += f"; go on from the last checkpoint with resume={folder}"
+        raise SacredError(message, print_traceback=False, filter_traceback="always") from error
+    finally:
+        send_artefacts(run, [*sorted(folder.glob("*.png")), folder / "evaluation.json", folder / CHECKPOINT])
+
+
+def train_and_evaluate(
+    config: Mapping[str, Any], run: Run, seed: int, ranks: Ranks, folder: Path, stop: StopRequest
+) -> float | None:
+    """The work of a run; returns the AP (MPII: mAP) on rank 0."""
+    started = time.perf_counter()
+    checkpoint = Path(config["resume"]) if config["resume"] else None
+    config = builtin_containers({key: value for key, value in config.items() if key != "resume"})
+    train_set, val_set = build_datasets(build_settings(config).data, seed)
+    settings = build_settings(config, train_set.skeleton)
+    train_loader, val_loader = build_loaders(settings, train_set, val_set, seed, ranks)
+    content = load_checkpoint(checkpoint) if checkpoint else None
+    trainer = build_trainer(settings, train_loader, run, seed, ranks, content)
+    if checkpoint and content is not None:
+        resume(trainer, checkpoint, content, train_set, run)
+        copy_relations(trainer, checkpoint.parent, folder)
+    decoder = build_decoder(trainer.network.spec, settings.decoder)
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
+          f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
+    evaluation: Evaluation | None = None
+    with contextlib.closing(train_loader), contextlib.closing(val_loader):
+        checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder, config, stop)
+        checkpointer.save()  # a folder that cannot be written to is found now, not after hours
+        append_relations(trainer, folder)
+        if isinstance(train_set, CachedDataset) and trainer.epoch < settings.train.epochs:
+            make_samples(train_set, checkpointer, ranks)
+        printed = trainer.epoch - evaluation_due(trainer)
+        while True:
+            if evaluation_due(trainer):
+                evaluation = run_evaluation(trainer, decoder, settings, checkpointer.guard(val_loader), val_set)
+                log_evaluation(evaluation, trainer, checkpointer, folder, run)
+            if trainer.epoch > printed:
+                print_epoch(trainer)
+                printed = trainer.epoch
+            if trainer.epoch >= settings.train.epochs:
+                break
+            train_epoch(trainer, checkpointer, run)
+            append_relations(trainer, folder)
+        if evaluation is None:  # resumed after its last epoch
+            evaluation = run_evaluation(trainer, decoder, settings, val_loader, val_set)
+    if not ranks.is_first:
+        return None
+    write_artefacts(folder, evaluation, trainer.history, val_set, settings.data.contact_sheet_images)
+    best = headline_names(evaluation.metrics)[0]
+    print(f"{best} {evaluation.metrics[best]:.3f} on {len(val_set)} evaluation images after "
+          f"{(time.perf_counter() - started) / 60:.1f} minutes; look at {folder / 'contact_sheet.png'}")  # fmt: skip
+    return evaluation.metrics[best]
+
+
+def make_samples(cache: CachedDataset, checkpointer: Checkpointer, ranks: Ranks) -> None:
+    """Make all training samples before the epochs; as many processes as this one has threads make many of them."""
+    started = time.perf_counter()
+    with worker_failures_named():
+        for _ in cache.filling(torch.get_num_threads(), progress=ranks.is_first):
+            if checkpointer.stop.signal_number:
+                break
+    print(f"{cache.made} samples made in {time.perf_counter() - started:.1f} s", flush=True)
+    checkpointer.after_step()  # where ranks stop together
+
+
+def build_trainer(
+    settings: Settings, loader: PoseLoader, run: Run, seed: int, ranks: Ranks, content: Mapping[str, Any] | None = None
+) -> Trainer:
+    """Network and trainer; the same weights on every rank, graphs and noise of its own.
+
+    Args:
+        settings, loader, run, seed, ranks: what they are built from.
+        content: of the checkpoint whose weights come next; the pretrained ones, from which the run once began and which
+            decided its backbone's variant, are not needed then.
+    """
+    torch.manual_seed(seed)
+    if content is None:
+        network = PoseNetwork(settings.network)
+    else:
+        variant = content["config"]["backbone_variant"]
+        network = PoseNetwork(dataclasses.replace(settings.network, pretrained=False, backbone_variant=variant))
+        network.config = dataclasses.replace(network.config, pretrained=settings.network.pretrained)
+    network.to(resolve_device(settings.data.device))
+    torch.manual_seed(derived_seed(seed, ranks.rank))
+    network.seed_graphs(derived_seed(seed, ranks.rank))
+    return Trainer(network, PoseLoss(settings.loss), loader, settings.train, run.log_scalar, ranks)
+
+
+def resume(trainer: Trainer, checkpoint: Path, content: Mapping[str, Any], dataset: PoseDataset, run: Run) -> None:
+    """Take up training from a checkpoint's content, and its figures into this run's record."""
+    require_skeleton(content, dataset.skeleton, checkpoint)
+    trainer.restore(content)
+    run.info["resumed_from"] = {"checkpoint": str(checkpoint), "epoch": trainer.epoch, "step": trainer.step}
+    for epoch, figures in enumerate(trainer.history, start=1):
+        for name, value in figures.items():
+            run.log_scalar(name if name.startswith("val.") else f"train.{name}", value, epoch)
+
+
+def builtin_containers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without Sacred's read-only containers, which a checkpoint does not take."""
+    return json.loads(json.dumps(config))
+
+
+def run_evaluation(
+    trainer: Trainer, decoder: Decoder, settings: Settings, batches: Iterable[Batch], dataset: PoseDataset
+) -> Evaluation:
+    """Figures of the averaged network by the rules of its data set."""
+    network = trainer.averaged
+    trainer.ranks.broadcast_state(network)  # batch norms of the other ranks have seen other images
+    with worker_failures_named():
+        return evaluate(
+            network,
+            decoder,
+            batches,
+            dataset.ground_truth(),
+            precision=settings.train.precision,
+            max_detections=settings.data.max_detections,
+            ranks=trainer.ranks,
+            fusion=settings.data.fusion,
+            protocol=settings.data.protocol,
+            evaluator=settings.data.evaluator,
+        )
+
+
+def write_artefacts(
+    folder: Path, evaluation: Evaluation, history: list[dict[str, float]], dataset: PoseDataset, images: int
+) -> None:
+    """Evaluation figures, poses, contact sheet and loss curve."""
+    (folder / "evaluation.json").write_text(json.dumps(evaluation.metrics, indent=1))
+    (folder / "results.json").write_text(json.dumps(evaluation.results))
+    plots.contact_sheet(folder / "contact_sheet.png", dataset, evaluation.results, images)
+    if history:
+        plots.loss_curve(folder / "loss_curve.png", history)
