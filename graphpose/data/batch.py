@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +26,9 @@ class Batch:
         original_sizes: B pairs (height, width) in pixels.
         image_ids: B ids from the annotation file's records.
         file_names: B file names.
+        known: (B, K) bool; False where an image does not say where a keypoint is and where it is not; None where all
+            are known.
+        sources: B names of the sets that the images are from.
         errors: one message per sample that could not be read and is therefore missing from the batch.
     """
 
@@ -35,6 +40,8 @@ class Batch:
     original_sizes: list[tuple[int, int]]
     image_ids: list[int]
     file_names: list[str]
+    known: Tensor | None = None
+    sources: list[str] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
@@ -48,13 +55,13 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch with the tensors that the network and the encoder read on ``device``."""
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=non_blocking)
-            for name in ("images", "keypoints", "scales", "ignore")
-        }
-        return dataclasses.replace(self, **moved)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Called by a DataLoader with ``pin_memory=True``."""
-        pinned = {name: getattr(self, name).pin_memory() for name in ("images", "keypoints", "scales", "ignore")}
-        return dataclasses.replace(self, **pinned)
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        names = ("images", "keypoints", "scales", "ignore", "known")
+        changed: dict[str, Any] = {n: change(getattr(self, n)) for n in names if getattr(self, n) is not None}
+        return dataclasses.replace(self, **changed)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from pathlib import Path
 
 from graphpose.errors import GraphposeError
 
@@ -39,3 +41,38 @@ class AugmentConfig:
         for key in ("flip", "colour", "degrade"):
             if not 0 <= getattr(self, key) <= 1:
                 raise GraphposeError(f"augmentation {key} {getattr(self, key)} must lie between 0 and 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSetConfig:
+    """One of several data sets that are trained together.
+
+    Attributes:
+        annotations: annotation file, of any form that is read.
+        images: folder of the image files.
+        weight: how often an image of this set is seen, relative to those of the others.
+        name: for logs; the annotation file's by default.
+        complete: every person is labelled; False where a set labels one person of several, and everything outside of
+            the labelled persons' boxes is then ignored.
+        require_persons: only images with a labelled person.
+        pseudo_labels: file of a teacher's labels for keypoints that the set does not label; empty for none.
+        pseudo_weight: weight of those, 0 to 1: the share of the views in which they are targets. In the other views,
+            and in images for which the teacher found nothing, these keypoints are unknown.
+    """
+
+    annotations: str
+    images: str
+    weight: float = 1.0
+    name: str = ""
+    complete: bool = True
+    require_persons: bool = True
+    pseudo_labels: str = ""
+    pseudo_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", Path(self.annotations).name.split(".")[0])
+        if not 0 < self.weight < math.inf:
+            raise GraphposeError(f"training set '{self.name}': weight {self.weight} must be a positive number")
+        if not 0 <= self.pseudo_weight <= 1:
+            raise GraphposeError(f"training set '{self.name}': pseudo_weight {self.pseudo_weight} must lie in 0 … 1")

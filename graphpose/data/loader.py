@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from graphpose.data.batch import Batch
 from graphpose.data.dataset import PoseDataset
+from graphpose.data.mix import MixedDataset
 from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Transform, Warped
 from graphpose.errors import GraphposeError
 
@@ -41,7 +42,7 @@ def make_loader(
         dataset: the images.
         transform: TrainTransform or EvalTransform.
         batch_size: images per batch (and per rank).
-        shuffle: a new order every epoch.
+        shuffle: a new order every epoch, and of a :class:`MixedDataset` a new choice of images by weight.
         seed: of the order and of every transform's draws.
         workers: processes; 0 loads in this one.
         pin_memory: for copies to a GPU.
@@ -62,12 +63,16 @@ def make_loader(
         raise GraphposeError(f"batch_size {batch_size} must be at least 1")
     if not 0 <= rank < world_size:
         raise GraphposeError(f"rank {rank} must lie between 0 and world_size − 1 = {world_size - 1}")
-    if drop_last and len(dataset) < batch_size * world_size:
+    visits = None
+    length = len(dataset)
+    if isinstance(dataset, MixedDataset) and shuffle:
+        length, visits = dataset.epoch_images, dataset.visits
+    if drop_last and length < batch_size * world_size:
         raise GraphposeError(
-            f"the data set's {len(dataset)} images do not fill one batch of {batch_size} on {world_size} rank(s); "
+            f"the data set's {length} images do not fill one batch of {batch_size} on {world_size} rank(s); "
             f"choose a smaller batch_size or keep the last batch"
         )
-    sampler = EpochSampler(len(dataset), batch_size, shuffle, seed, drop_last, rank, world_size)
+    sampler = EpochSampler(length, batch_size, shuffle, seed, drop_last, rank, world_size, visits)
     return PoseLoader(
         _Prepared(dataset, transform, seed),
         batch_size=batch_size,
@@ -83,11 +88,25 @@ def make_loader(
     )
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Keys (epoch, index) of one rank: the epoch travels with the index, so that workers never lag behind."""
+class EpochSampler(Sampler[tuple[int, int, int]]):
+    """Keys (epoch, index, visit) of one rank: the epoch travels with the index, so that workers never lag behind.
+
+    The visit counts from 0 how often the image has been in the epoch before.
+
+    Args:
+        visits: gives (n, 2) image indices and visits of an epoch from (seed, epoch); None is every image once.
+    """
 
     def __init__(
-        self, length: int, batch_size: int, shuffle: bool, seed: int, drop_last: bool, rank: int, world_size: int
+        self,
+        length: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool,
+        rank: int,
+        world_size: int,
+        visits: Callable[[int, int], np.ndarray] | None = None,
     ) -> None:
         self.length = length
         self.batch_size = batch_size
@@ -96,12 +115,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
+        self.visits = visits
         self.epoch = 0
         self.first_batch = 0
 
     def indices(self) -> np.ndarray:
-        """This rank's image indices of the epoch, before ``first_batch`` is skipped."""
-        order = np.arange(self.length)
+        """(n, 2) this rank's image indices and visits of the epoch, before ``first_batch`` is skipped."""
+        if self.visits is None:
+            order = np.stack([np.arange(self.length), np.zeros(self.length, np.int64)], axis=1)
+        else:
+            order = self.visits(self.seed, self.epoch)
         if self.shuffle:
             np.random.default_rng([self.seed, self.epoch]).shuffle(order)
         if self.drop_last:
@@ -116,9 +139,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
             images -= images % (self.batch_size * self.world_size)
         return math.ceil(math.ceil(images / self.world_size) / self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        for index in self.indices()[self.first_batch * self.batch_size :]:
-            yield self.epoch, int(index)
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        for index, visit in self.indices()[self.first_batch * self.batch_size :].tolist():
+            yield self.epoch, index, visit
 
     def __len__(self) -> int:
         return max(0, len(self.indices()) - self.first_batch * self.batch_size)
@@ -163,7 +186,7 @@ class SampleError:
 
 
 class _Prepared(Dataset[Any]):
-    """A data set with its transform; every draw comes from (seed, epoch, index)."""
+    """A data set with its transform; every draw comes from (seed, epoch, index, visit)."""
 
     def __init__(self, dataset: PoseDataset, transform: Transform, seed: int) -> None:
         self.dataset = dataset
@@ -171,14 +194,15 @@ class _Prepared(Dataset[Any]):
         self.seed = seed
         self.num_keypoints = dataset.skeleton.num_keypoints
 
-    def __getitem__(self, key: tuple[int, int]) -> Warped | SampleError:
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int, int]) -> Warped | SampleError:
+        epoch, index, visit = key
         try:
             sample = self.dataset[index]
         except GraphposeError as error:
             return SampleError(str(error))
         # The 1 keeps these streams apart from the one that shuffles the epoch.
-        return self.transform(sample, np.random.default_rng([self.seed, epoch, index, 1]))
+        stream = [self.seed, epoch, index, 1] + [visit] * (visit > 0)
+        return self.transform(sample, np.random.default_rng(stream))
 
 
 class WorkerError(GraphposeError):
@@ -242,6 +266,12 @@ def collate(items: Sequence[Warped]) -> Batch:
         ignore[i, :h, :w] = torch.from_numpy(sample.ignore)
         keypoints[i, : len(sample.persons)] = torch.from_numpy(sample.persons.keypoints)
         scales[i, : len(sample.persons)] = torch.from_numpy(sample.persons.area).sqrt()
+    known = None
+    if any(s.known is not None and not (s.known > 0).all() for s in samples):
+        known = torch.ones(len(items), K, dtype=torch.bool)
+        for i, sample in enumerate(samples):
+            if sample.known is not None:
+                known[i] = torch.from_numpy(sample.known > 0)
     to_original = [torch.from_numpy(item.to_original) for item in items]
     return Batch(
         images=images,
@@ -252,6 +282,8 @@ def collate(items: Sequence[Warped]) -> Batch:
         original_sizes=[item.original_size for item in items],
         image_ids=[s.image_id for s in samples],
         file_names=[s.file_name for s in samples],
+        known=known,
+        sources=[s.source for s in samples],
     )
 
 

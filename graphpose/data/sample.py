@@ -59,6 +59,10 @@ class Sample:
             ignored.
         image_id: id from the annotation file's record.
         file_name: file name from the record, for messages and drawings.
+        known: (K,) float32; the share of the training views in which this image says where each keypoint is and where
+            it is not: 1 always, 0 never (its set does not label that keypoint), between for labels of less weight, a
+            teacher's for example. None where all keypoints are known.
+        source: name of the set that the image is from, for logs; empty where there is only one.
     """
 
     image: np.ndarray
@@ -66,3 +70,5 @@ class Sample:
     ignore: np.ndarray
     image_id: int
     file_name: str
+    known: np.ndarray | None = None
+    source: str = ""

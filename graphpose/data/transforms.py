@@ -73,7 +73,8 @@ class TrainTransform:
         matrix, flip = self.draw_view(sample, rng)
         warped = warp_sample(sample, matrix, (self.size, self.size), flip)
         image = jitter_colours(warped.sample.image, self.config.colour, self.config.degrade, rng)
-        return dataclasses.replace(warped, sample=dataclasses.replace(warped.sample, image=image))
+        known = draw_known(warped.sample.known, rng)
+        return dataclasses.replace(warped, sample=dataclasses.replace(warped.sample, image=image, known=known))
 
     def draw_view(self, sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """The affine map of a random view, and where it mirrors, the permutation of the keypoints."""
@@ -191,9 +192,23 @@ def warp_sample(sample: Sample, matrix: np.ndarray, size: tuple[int, int], flip:
         ignore=ignore,
         image_id=sample.image_id,
         file_name=sample.file_name,
+        known=sample.known if sample.known is None or flip is None else sample.known[flip],
+        source=sample.source,
     )
     height, width = sample.image.shape[:2]
     return Warped(warped, invert_affine(matrix), (height, width))
+
+
+def draw_known(known: np.ndarray | None, rng: np.random.Generator) -> np.ndarray | None:
+    """Which keypoints count as known in one view: (K,) of 0 and 1, each 1 with the probability that ``known`` states.
+
+    So labels of weight w have w times the weight of others in the loss of an epoch, and in each view the loss is that
+    of known and unknown keypoints alone. One number decides for all keypoints, for a limb between two of weight w has
+    weight w, not w².
+    """
+    if known is None:
+        return None
+    return (rng.random() < known).astype(np.float32)
 
 
 def warp_persons(

@@ -74,6 +74,7 @@ def encode(
     spec: FieldSpec,
     image_size: tuple[int, int],
     ignore: Tensor | None = None,
+    known: Tensor | None = None,
     out: Targets | None = None,
 ) -> Targets:
     """Field targets of a batch of images.
@@ -86,6 +87,8 @@ def encode(
         image_size: height and width of the images in pixels.
         ignore: (B, H, W) bool; pixels where nothing is known: no confidence target in their cells unless a keypoint or
             limb covers them.
+        known: (B, K) bool; an image's keypoints that are not known have no target at all, nor has a limb that ends in
+            one. None is all.
         out: targets of the same shape to write into, whatever they hold; new memory costs up to a quarter more.
 
     Returns:
@@ -96,7 +99,7 @@ def encode(
 
     Source: PifPaf (CVPR 2019), sections 3.2 and 3.3; H* and A* of DGCN's Eq. 2–3.
     """
-    B, K = _check(keypoints, scales, spec, image_size, ignore)
+    B, K = _check(keypoints, scales, spec, image_size, ignore, known)
     h, w = spec.size(*image_size)
     shapes = ((B, K, len(PIF), h, w), (B, spec.skeleton.num_limbs, len(PAF), h, w))
     if out is None:
@@ -111,7 +114,10 @@ def encode(
     for begin in range(0, B, chunk):
         images = slice(begin, begin + chunk)
         cells = None if ignore is None else ignore[images, :: spec.stride, :: spec.stride]
-        _encode(keypoints[images], scales[images], spec, image_size, cells, out.pif[images], out.paf[images])
+        _encode(
+            keypoints[images], scales[images], spec, image_size, cells, None if known is None else known[images],
+            out.pif[images], out.paf[images],
+        )  # fmt: skip
     return out
 
 
@@ -129,6 +135,7 @@ def _encode(
     spec: FieldSpec,
     image_size: tuple[int, int],
     ignored_cells: Tensor | None,
+    known: Tensor | None,
     pif: Tensor,
     paf: Tensor,
 ) -> None:
@@ -142,6 +149,11 @@ def _encode(
     height, width = image_size
     x, y, visibility = keypoints.float().unbind(-1)  # (B, P, K)
     labelled = (visibility > 0) & (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    if known is not None:
+        labelled &= known[:, None]
+        ends = torch.tensor(spec.skeleton.limbs, dtype=torch.long, device=known.device).reshape(-1, 2)
+        for field, plane_known in ((pif, known), (paf, known[:, ends].all(-1))):
+            field[:, :, 0].masked_fill_(~plane_known[:, :, None, None], torch.nan)
     x, y = x / spec.stride, y / spec.stride
     scales = scales.float() / spec.stride
     _write_keypoints(pif, x, y, labelled, scales, spec)
@@ -162,7 +174,12 @@ def perfect_fields(targets: Targets) -> tuple[Tensor, Tensor]:
 
 
 def _check(
-    keypoints: Tensor, scales: Tensor, spec: FieldSpec, image_size: tuple[int, int], ignore: Tensor | None
+    keypoints: Tensor,
+    scales: Tensor,
+    spec: FieldSpec,
+    image_size: tuple[int, int],
+    ignore: Tensor | None,
+    known: Tensor | None,
 ) -> tuple[int, int]:
     K = spec.skeleton.num_keypoints
     if keypoints.ndim != 4 or keypoints.shape[2:] != (K, 3):
@@ -177,6 +194,11 @@ def _check(
         raise GraphposeError(
             f"ignore mask of shape {tuple(ignore.shape)} and type {ignore.dtype} does not fit; "
             f"{(B, *image_size)} of torch.bool is needed"
+        )
+    if known is not None and (known.shape != (B, K) or known.dtype != torch.bool):
+        raise GraphposeError(
+            f"known keypoints of shape {tuple(known.shape)} and type {known.dtype} do not fit; {(B, K)} of torch.bool "
+            "is needed"
         )
     return B, K
 

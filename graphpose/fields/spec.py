@@ -50,9 +50,9 @@ class FieldSpec:
     """Fields of one skeleton at one stride.
 
     In targets, NaN says "no target": a confidence cell that is ignored (crowd region, unlabelled keypoint's
-    surroundings, outside of the valid image), and the regressions of every cell that no keypoint or limb owns. In
-    network outputs the confidence channels are logits (:func:`probabilities` makes them probabilities) and every other
-    channel is already in its unit.
+    surroundings, outside of the valid image, a keypoint that the image's set never labels), and the regressions of
+    every cell that no keypoint or limb owns. In network outputs the confidence channels are logits
+    (:func:`probabilities` makes them probabilities) and every other channel is already in its unit.
 
     Attributes:
         skeleton: gives K and M.
