@@ -26,8 +26,9 @@ class Batch:
         original_sizes: B pairs (height, width) in pixels.
         image_ids: B ids from the annotation file's records.
         file_names: B file names.
-        known: (B, K) bool; False where an image does not say where a keypoint is and where it is not; None where all
-            are known.
+        known: (B, R, K) bool; False where a region of an image does not say where a keypoint is and where it is not;
+            None where all are known.
+        regions: (B, H, W) uint8; which region a pixel belongs to; None where every image is one region.
         sources: B names of the sets that the images are from.
         errors: one message per sample that could not be read and is therefore missing from the batch.
     """
@@ -41,6 +42,7 @@ class Batch:
     image_ids: list[int]
     file_names: list[str]
     known: Tensor | None = None
+    regions: Tensor | None = None
     sources: list[str] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
 
@@ -62,6 +64,6 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        names = ("images", "keypoints", "scales", "ignore", "known")
+        names = ("images", "keypoints", "scales", "ignore", "known", "regions")
         changed: dict[str, Any] = {n: change(getattr(self, n)) for n in names if getattr(self, n) is not None}
         return dataclasses.replace(self, **changed)

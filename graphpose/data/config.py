@@ -76,3 +76,25 @@ class TrainSetConfig:
             raise GraphposeError(f"training set '{self.name}': weight {self.weight} must be a positive number")
         if not 0 <= self.pseudo_weight <= 1:
             raise GraphposeError(f"training set '{self.name}': pseudo_weight {self.pseudo_weight} must lie in 0 … 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class CrowdConfig:
+    """How often training images are composed of several.
+
+    Attributes:
+        mosaic: probability of a mosaic of two or four images.
+        paste: probability that the box of another image's person is pasted into the image or the mosaic.
+        paste_size: smallest and largest longer side of a pasted box, as shares of the input's edge.
+    """
+
+    mosaic: float = 0.0
+    paste: float = 0.0
+    paste_size: tuple[float, float] = (0.2, 0.6)
+
+    def __post_init__(self) -> None:
+        for key in ("mosaic", "paste"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise GraphposeError(f"crowd {key} {getattr(self, key)} must lie between 0 and 1")
+        if not 0 < self.paste_size[0] <= self.paste_size[1] <= 1:
+            raise GraphposeError(f"crowd paste_size {self.paste_size} must be two shares of 1, the smaller first")

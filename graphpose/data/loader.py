@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from graphpose.data.batch import Batch
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.mix import MixedDataset
+from graphpose.data.sample import Sample
 from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Transform, Warped
 from graphpose.errors import GraphposeError
 
@@ -196,13 +197,13 @@ class _Prepared(Dataset[Any]):
 
     def __getitem__(self, key: tuple[int, int, int]) -> Warped | SampleError:
         epoch, index, visit = key
-        try:
-            sample = self.dataset[index]
-        except GraphposeError as error:
-            return SampleError(str(error))
         # The 1 keeps these streams apart from the one that shuffles the epoch.
         stream = [self.seed, epoch, index, 1] + [visit] * (visit > 0)
-        return self.transform(sample, np.random.default_rng(stream))
+        try:
+            sample = self.dataset[index]
+            return self.transform(sample, np.random.default_rng(stream))
+        except GraphposeError as error:
+            return SampleError(str(error))
 
 
 class WorkerError(GraphposeError):
@@ -266,12 +267,7 @@ def collate(items: Sequence[Warped]) -> Batch:
         ignore[i, :h, :w] = torch.from_numpy(sample.ignore)
         keypoints[i, : len(sample.persons)] = torch.from_numpy(sample.persons.keypoints)
         scales[i, : len(sample.persons)] = torch.from_numpy(sample.persons.area).sqrt()
-    known = None
-    if any(s.known is not None and not (s.known > 0).all() for s in samples):
-        known = torch.ones(len(items), K, dtype=torch.bool)
-        for i, sample in enumerate(samples):
-            if sample.known is not None:
-                known[i] = torch.from_numpy(sample.known > 0)
+    known, regions = _collate_known(samples, K, (height, width))
     to_original = [torch.from_numpy(item.to_original) for item in items]
     return Batch(
         images=images,
@@ -283,8 +279,30 @@ def collate(items: Sequence[Warped]) -> Batch:
         image_ids=[s.image_id for s in samples],
         file_names=[s.file_name for s in samples],
         known=known,
+        regions=regions,
         sources=[s.source for s in samples],
     )
+
+
+def _collate_known(
+    samples: Sequence[Sample], K: int, size: tuple[int, int]
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """(B, R, K) known keypoints and (B, H, W) regions, None where all keypoints are known or every image is a region.
+
+    Images of fewer regions get others that no pixel belongs to.
+    """
+    tables = [None if s.known is None else torch.from_numpy(s.known > 0) for s in samples]
+    if all(table is None or bool(table.all()) for table in tables):
+        return None, None
+    known = torch.ones(len(samples), max(len(t) for t in tables if t is not None), K, dtype=torch.bool)
+    regions = torch.zeros(len(samples), *size, dtype=torch.uint8) if known.shape[1] > 1 else None
+    for i, (sample, table) in enumerate(zip(samples, tables, strict=True)):
+        if table is None:
+            continue
+        known[i, : len(table)] = table
+        if regions is not None and sample.regions is not None:
+            regions[i, : sample.regions.shape[0], : sample.regions.shape[1]] = torch.from_numpy(sample.regions)
+    return known, regions
 
 
 def _allocate(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -89,7 +89,15 @@ class MatchedDataset:
         ignore = sample.ignore
         if not self.complete:
             ignore = ignore | outside_of_boxes(persons, ignore.shape)
-        return Sample(sample.image, persons, ignore, sample.image_id, sample.file_name, known, self.name)
+        return Sample(
+            image=sample.image,
+            persons=persons,
+            ignore=ignore,
+            image_id=sample.image_id,
+            file_name=sample.file_name,
+            known=None if known is None else known[None],
+            source=self.name,
+        )
 
     def _add_pseudo_labels(self, sample: Sample, keypoints: np.ndarray, known: np.ndarray) -> None:
         assert self.pseudo_labels is not None

@@ -59,9 +59,11 @@ class Sample:
             ignored.
         image_id: id from the annotation file's record.
         file_name: file name from the record, for messages and drawings.
-        known: (K,) float32; the share of the training views in which this image says where each keypoint is and where
-            it is not: 1 always, 0 never (its set does not label that keypoint), between for labels of less weight, a
-            teacher's for example. None where all keypoints are known.
+        known: (R, K) float32; the share of the training views in which a region of the image says where each keypoint
+            is and where it is not: 1 always, 0 never (its set does not label that keypoint), between for labels of less
+            weight, a teacher's for example. None where all keypoints are known.
+        regions: (H, W) uint8; which of the R regions a pixel belongs to, in images composed of others; None where there
+            is one.
         source: name of the set that the image is from, for logs; empty where there is only one.
     """
 
@@ -71,4 +73,5 @@ class Sample:
     image_id: int
     file_name: str
     known: np.ndarray | None = None
+    regions: np.ndarray | None = None
     source: str = ""

@@ -71,10 +71,13 @@ class TrainTransform:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Warped:
         """A random square view of ``sample``; the same ``rng`` state gives the same bytes."""
         matrix, flip = self.draw_view(sample, rng)
-        warped = warp_sample(sample, matrix, (self.size, self.size), flip)
+        return self.finish(warp_sample(sample, matrix, (self.size, self.size), flip), rng)
+
+    def finish(self, warped: Warped, rng: np.random.Generator) -> Warped:
+        """The view with random colours and with what is known in it drawn; see :func:`draw_known`."""
         image = jitter_colours(warped.sample.image, self.config.colour, self.config.degrade, rng)
-        known = draw_known(warped.sample.known, rng)
-        return dataclasses.replace(warped, sample=dataclasses.replace(warped.sample, image=image, known=known))
+        sample = draw_known(dataclasses.replace(warped.sample, image=image), rng)
+        return dataclasses.replace(warped, sample=sample)
 
     def draw_view(self, sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """The affine map of a random view, and where it mirrors, the permutation of the keypoints."""
@@ -192,23 +195,22 @@ def warp_sample(sample: Sample, matrix: np.ndarray, size: tuple[int, int], flip:
         ignore=ignore,
         image_id=sample.image_id,
         file_name=sample.file_name,
-        known=sample.known if sample.known is None or flip is None else sample.known[flip],
+        known=sample.known if sample.known is None or flip is None else sample.known[:, flip],
         source=sample.source,
     )
     height, width = sample.image.shape[:2]
     return Warped(warped, invert_affine(matrix), (height, width))
 
 
-def draw_known(known: np.ndarray | None, rng: np.random.Generator) -> np.ndarray | None:
-    """Which keypoints count as known in one view: (K,) of 0 and 1, each 1 with the probability that ``known`` states.
+def draw_known(sample: Sample, rng: np.random.Generator) -> Sample:
+    """The sample with ``known`` of 0 and 1 alone, each 1 with the probability that it stated.
 
-    So labels of weight w have w times the weight of others in the loss of an epoch, and in each view the loss is that
-    of known and unknown keypoints alone. One number decides for all keypoints, for a limb between two of weight w has
-    weight w, not w².
+    So labels of weight w have w times the weight of others in the loss of an epoch, and the loss itself needs no
+    weights. One number decides for all keypoints: a limb between two of weight w has weight w, not w².
     """
-    if known is None:
-        return None
-    return (rng.random() < known).astype(np.float32)
+    if sample.known is None:
+        return sample
+    return dataclasses.replace(sample, known=(rng.random() < sample.known).astype(np.float32))
 
 
 def warp_persons(

@@ -67,6 +67,36 @@ class _Covers:
     within: Tensor
 
 
+@dataclasses.dataclass
+class _Known:
+    """What is known where: N keypoints, or limbs.
+
+    Attributes:
+        table: (B, R, N) bool.
+        regions: (B, H, W) uint8, or None where R is 1.
+    """
+
+    table: Tensor
+    regions: Tensor | None
+
+    def cells(self, stride: int) -> Tensor:
+        """(B, N, h, w) bool, or (B, N, 1, 1) where it is the same everywhere."""
+        if self.regions is None:
+            return self.table[:, 0, :, None, None]
+        regions = self.regions[:, ::stride, ::stride].long()  # (B, h, w)
+        image = torch.arange(len(regions), device=regions.device)[:, None, None]
+        return self.table[image, regions].permute(0, 3, 1, 2)
+
+    def at(self, x: Tensor, y: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """(B, P, N) bool: whether keypoints at pixels ``x``, ``y`` (B, P, N) are known where they are."""
+        if self.regions is None:
+            return self.table
+        column, row = (v.round().long().clamp(0, size - 1) for v, size in zip((x, y), image_size[::-1], strict=True))
+        image, _, keypoint = (torch.arange(size, device=x.device) for size in x.shape)
+        regions = self.regions[image[:, None, None], row, column].long()
+        return self.table[image[:, None, None], regions, keypoint]
+
+
 @torch.no_grad()
 def encode(
     keypoints: Tensor,
@@ -75,6 +105,7 @@ def encode(
     image_size: tuple[int, int],
     ignore: Tensor | None = None,
     known: Tensor | None = None,
+    regions: Tensor | None = None,
     out: Targets | None = None,
 ) -> Targets:
     """Field targets of a batch of images.
@@ -87,8 +118,9 @@ def encode(
         image_size: height and width of the images in pixels.
         ignore: (B, H, W) bool; pixels where nothing is known: no confidence target in their cells unless a keypoint or
             limb covers them.
-        known: (B, K) bool; an image's keypoints that are not known have no target at all, nor has a limb that ends in
-            one. None is all.
+        known: (B, R, K) bool; keypoints that are not known have no target in their region of the image, nor has a limb
+            that ends in one. None is all.
+        regions: (B, H, W) uint8; which of the R regions a pixel belongs to; None where R is 1.
         out: targets of the same shape to write into, whatever they hold; new memory costs up to a quarter more.
 
     Returns:
@@ -99,7 +131,8 @@ def encode(
 
     Source: PifPaf (CVPR 2019), sections 3.2 and 3.3; H* and A* of DGCN's Eq. 2–3.
     """
-    B, K = _check(keypoints, scales, spec, image_size, ignore, known)
+    B, K = _check(keypoints, scales, spec, image_size, ignore)
+    _check_known(known, regions, B, K, image_size)
     h, w = spec.size(*image_size)
     shapes = ((B, K, len(PIF), h, w), (B, spec.skeleton.num_limbs, len(PAF), h, w))
     if out is None:
@@ -114,10 +147,8 @@ def encode(
     for begin in range(0, B, chunk):
         images = slice(begin, begin + chunk)
         cells = None if ignore is None else ignore[images, :: spec.stride, :: spec.stride]
-        _encode(
-            keypoints[images], scales[images], spec, image_size, cells, None if known is None else known[images],
-            out.pif[images], out.paf[images],
-        )  # fmt: skip
+        areas = None if known is None else _Known(known[images], None if regions is None else regions[images])
+        _encode(keypoints[images], scales[images], spec, image_size, cells, areas, out.pif[images], out.paf[images])
     return out
 
 
@@ -135,7 +166,7 @@ def _encode(
     spec: FieldSpec,
     image_size: tuple[int, int],
     ignored_cells: Tensor | None,
-    known: Tensor | None,
+    known: _Known | None,
     pif: Tensor,
     paf: Tensor,
 ) -> None:
@@ -150,10 +181,11 @@ def _encode(
     x, y, visibility = keypoints.float().unbind(-1)  # (B, P, K)
     labelled = (visibility > 0) & (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     if known is not None:
-        labelled &= known[:, None]
-        ends = torch.tensor(spec.skeleton.limbs, dtype=torch.long, device=known.device).reshape(-1, 2)
-        for field, plane_known in ((pif, known), (paf, known[:, ends].all(-1))):
-            field[:, :, 0].masked_fill_(~plane_known[:, :, None, None], torch.nan)
+        labelled &= known.at(x, y, image_size)
+        ends = torch.tensor(spec.skeleton.limbs, dtype=torch.long, device=x.device).reshape(-1, 2)
+        limbs = _Known(known.table[:, :, ends].all(-1), known.regions)
+        for field, planes in ((pif, known), (paf, limbs)):
+            field[:, :, 0].masked_fill_(~planes.cells(spec.stride), torch.nan)
     x, y = x / spec.stride, y / spec.stride
     scales = scales.float() / spec.stride
     _write_keypoints(pif, x, y, labelled, scales, spec)
@@ -179,7 +211,6 @@ def _check(
     spec: FieldSpec,
     image_size: tuple[int, int],
     ignore: Tensor | None,
-    known: Tensor | None,
 ) -> tuple[int, int]:
     K = spec.skeleton.num_keypoints
     if keypoints.ndim != 4 or keypoints.shape[2:] != (K, 3):
@@ -195,12 +226,24 @@ def _check(
             f"ignore mask of shape {tuple(ignore.shape)} and type {ignore.dtype} does not fit; "
             f"{(B, *image_size)} of torch.bool is needed"
         )
-    if known is not None and (known.shape != (B, K) or known.dtype != torch.bool):
-        raise GraphposeError(
-            f"known keypoints of shape {tuple(known.shape)} and type {known.dtype} do not fit; {(B, K)} of torch.bool "
-            "is needed"
-        )
     return B, K
+
+
+def _check_known(known: Tensor | None, regions: Tensor | None, B: int, K: int, image_size: tuple[int, int]) -> None:
+    if known is not None and (known.ndim != 3 or known.shape[::2] != (B, K) or known.dtype != torch.bool):
+        raise GraphposeError(
+            f"known keypoints of shape {tuple(known.shape)} and type {known.dtype} do not fit; ({B}, regions, {K}) of "
+            "torch.bool is needed"
+        )
+    if regions is not None and (regions.shape != (B, *image_size) or regions.dtype != torch.uint8):
+        raise GraphposeError(
+            f"regions of shape {tuple(regions.shape)} and type {regions.dtype} do not fit; {(B, *image_size)} of "
+            "torch.uint8 is needed"
+        )
+    if known is not None and regions is None and known.shape[1] != 1:
+        raise GraphposeError(
+            f"known keypoints of {known.shape[1]} regions need 'regions', which pixel belongs to which"
+        )
 
 
 def _write_keypoints(pif: Tensor, x: Tensor, y: Tensor, labelled: Tensor, scales: Tensor, spec: FieldSpec) -> None:

@@ -35,7 +35,9 @@ class Preparation:
             batch = batch.to(self.device, non_blocking=True)
             images = batch.images.contiguous(memory_format=self.memory_format)
             height, width = images.shape[-2:]
-            targets = encode(batch.keypoints, batch.scales, self.spec, (height, width), batch.ignore, batch.known)
+            targets = encode(
+                batch.keypoints, batch.scales, self.spec, (height, width), batch.ignore, batch.known, batch.regions
+            )
         ready = images, targets.pif, targets.paf
         if self.stream is not None:
             caller = torch.cuda.current_stream(self.device)

@@ -210,3 +210,68 @@ def test_cuda_writes_the_same_bits():
     spec = FieldSpec(COCO, 8)
     found = encode(keypoints.cuda(), scales.cuda(), spec, (321, 321))
     assert_equal(Targets(found.pif.cpu(), found.paf.cpu()), encode(keypoints, scales, spec, (321, 321)))
+
+
+TRIO = Skeleton("trio", ("head", "hip", "foot"), ((0, 1), (1, 2)), (0.05, 0.1, 0.1))
+
+
+def trio(batch=1):
+    """Person with all three keypoints in the left half of an 81 × 161 image."""
+    keypoints = torch.tensor([[[[24, 8, 2], [24, 40, 2], [24, 72, 2]]]], dtype=torch.float32).expand(batch, -1, -1, -1)
+    return keypoints, torch.full((batch, 1), 100.0), FieldSpec(TRIO, 8), (81, 161)
+
+
+def test_an_unknown_keypoint_and_its_limbs_have_no_target_anywhere():
+    known = torch.tensor([[[False, True, True]]])
+    targets, full = encode(*trio(), known=known), encode(*trio())
+    assert targets.pif[:, 0].isnan().all()
+    assert targets.paf[:, 0].isnan().all()
+    torch.testing.assert_close(targets.pif[:, 1:], full.pif[:, 1:], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(targets.paf[:, 1:], full.paf[:, 1:], rtol=0, atol=0, equal_nan=True)
+
+
+def test_all_known_is_the_same_as_nothing_said():
+    said, unsaid = encode(*trio(2), known=torch.ones(2, 1, 3, dtype=torch.bool)), encode(*trio(2))
+    torch.testing.assert_close((said.pif, said.paf), (unsaid.pif, unsaid.paf), rtol=0, atol=0, equal_nan=True)
+
+
+def test_each_image_of_a_batch_knows_its_own_keypoints():
+    known = torch.tensor([[[True, True, False]], [[False, True, True]]])
+    both = encode(*trio(2), known=known)
+    for i in (0, 1):
+        one = encode(*trio(), known=known[i : i + 1])
+        torch.testing.assert_close(both.pif[i : i + 1], one.pif, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(both.paf[i : i + 1], one.paf, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("unknown", [0, 1])
+def test_a_region_knows_keypoints_for_itself_alone(unknown):
+    regions = torch.zeros(1, 81, 161, dtype=torch.uint8)
+    regions[:, :, 80:] = 1  # columns 10 and on
+    known = torch.ones(1, 2, 3, dtype=torch.bool)
+    known[0, unknown, 0] = False
+    targets, full = encode(*trio(), known=known, regions=regions), encode(*trio())
+    there = slice(10, None) if unknown else slice(0, 10)
+    other = slice(0, 10) if unknown else slice(10, None)
+    assert targets.pif[0, 0, :, :, there].isnan().all()
+    assert targets.paf[0, 0, :, :, there].isnan().all()
+    for got, whole in (
+        (targets.pif[..., other], full.pif[..., other]),
+        (targets.paf[..., other], full.paf[..., other]),
+    ):
+        torch.testing.assert_close(got, whole, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(targets.pif[:, 1:], full.pif[:, 1:], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("known", "regions", "message"),
+    [
+        (torch.ones(1, 3, dtype=torch.bool), None, "known keypoints of shape"),
+        (torch.ones(1, 1, 3), None, "known keypoints of shape"),
+        (torch.ones(1, 2, 3, dtype=torch.bool), None, "2 regions need 'regions'"),
+        (torch.ones(1, 2, 3, dtype=torch.bool), torch.zeros(1, 81, 160, dtype=torch.uint8), "regions of shape"),
+    ],
+)
+def test_known_keypoints_of_a_wrong_shape_are_refused(known, regions, message):
+    with pytest.raises(GraphposeError, match=message):
+        encode(*trio(), known=known, regions=regions)

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from graphpose.errors import GraphposeError
+from graphpose.fields.encode import encode
 from graphpose.fields.spec import PAF, PIF
-from graphpose.nn.config import LossConfig
+from graphpose.nn.config import LossConfig, PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss, resample_confidence
+from graphpose.nn.network import PoseNetwork
+from graphpose.skeleton import COCO
 
 NAN = float("nan")
 K, M = 3, 2
@@ -204,3 +207,36 @@ def test_impossible_loss_settings_are_refused(settings, message):
 def test_settings_survive_a_dictionary():
     config = LossConfig(regression_loss="laplace", pif_scale=1.0)
     assert LossConfig(**config.to_dict()) == config
+
+
+FACE = tuple(range(5))  # of COCO: nose, eyes, ears
+
+
+@pytest.mark.parametrize("regression", ["smooth_l1", "laplace"])
+@pytest.mark.parametrize("confidence", ["mean", "sum_of_means"])
+def test_unknown_keypoints_give_their_channels_no_gradient_at_all(regression, confidence):
+    """An image whose set has no faces does not move the face: fields, limbs of the face, intermediate confidences."""
+    config = PoseNetworkConfig(backbone="test_resnet", stem_pool=True, adjacency="dynamic", upsample=2)
+    network = PoseNetwork(config).train()
+    keypoints = torch.rand(2, 3, 17, 3) * 60 + 2
+    keypoints[:, :, FACE] = 0
+    known = torch.ones(2, 1, 17, dtype=torch.bool)
+    known[:, :, FACE] = False
+    targets = encode(keypoints, torch.full((2, 3), 30.0), network.spec, (64, 64), known=known)
+    outputs = network(torch.randn(2, 3, 64, 64))
+    fields = [outputs["pif"], outputs["paf"], *outputs["intermediate"]]
+    for field in fields:
+        field.retain_grad()
+    config = LossConfig(regression_loss=regression, confidence_reduction=confidence)
+    PoseLoss(config)(outputs, targets.pif, targets.paf)["total"].backward()
+    face_limbs = [m for m, limb in enumerate(COCO.limbs) if set(limb) & set(FACE)]
+    pif, paf, *intermediate = (field.grad for field in fields)
+    assert len(intermediate) == 2
+    for grad, unknown in ((pif, FACE), (paf, face_limbs), *((grad, FACE) for grad in intermediate)):
+        assert (grad[:, unknown] == 0).all()
+        others = [i for i in range(grad.shape[1]) if i not in unknown]
+        assert all((grad[:, i] != 0).any() for i in others)
+    # and so no weight that makes these channels alone: those of the head, its sub-pixels included
+    per_keypoint = network.pif_head.conv.weight.grad.reshape(17, -1)
+    assert (per_keypoint[list(FACE)] == 0).all()
+    assert (per_keypoint[5:] != 0).any(dim=1).all()
