@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphpose.checkpoint import load_network as load_network
-    from graphpose.data.annotations.table import read_annotations as read_annotations
+    from graphpose.data.annotations.read import read_annotations as read_annotations
     from graphpose.data.open import open_dataset as open_dataset
     from graphpose.errors import GraphposeError as GraphposeError
     from graphpose.fields.decode import Decoder as Decoder
@@ -59,7 +59,7 @@ _HOME = {  # name → module, as in the block above
     "load_network": "checkpoint",
     "load_statistics": "graphs.statistics",
     "open_dataset": "data.open",
-    "read_annotations": "data.annotations.table",
+    "read_annotations": "data.annotations.read",
     "shipped_statistics": "graphs.statistics",
     "to_dense": "graphs.keypoint_graph",
 }

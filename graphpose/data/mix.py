@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphpose.data.annotations.table import read_json
+from graphpose.data.annotations.json_file import parse_json
 from graphpose.data.config import TrainSetConfig
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.matching import match_keypoints
@@ -138,7 +138,11 @@ class PseudoLabels:
 
     def __init__(self, path: Path | str, skeleton: Skeleton) -> None:
         self.path = Path(path)
-        content = read_json(self.path)
+        self.keypoints: tuple[str, ...] = ()
+        self._labels: dict[int, np.ndarray] = {}
+        parse_json(self.path, lambda content: self._fill(content, skeleton))
+
+    def _fill(self, content: Any, skeleton: Skeleton) -> None:
         records = content.get("labels", content.get("faces")) if isinstance(content, dict) else None
         if not isinstance(records, dict) or not isinstance(content.get("order"), list):
             raise GraphposeError(
@@ -148,7 +152,6 @@ class PseudoLabels:
         self.keypoints = tuple(content["order"])
         for name in self.keypoints:
             skeleton.index(name)
-        self._labels: dict[int, np.ndarray] = {}
         for image_id, rows in records.items():
             labels = np.zeros((len(self.keypoints), 3), np.float32)
             try:
