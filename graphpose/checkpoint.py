@@ -48,7 +48,7 @@ def save_checkpoint(
         network: a :class:`PoseNetwork`.
         config: the configuration that built it, with its skeleton.
         ema: the averaged network, which evaluation and prediction prefer.
-        decoder: settings that the poses are decoded with, see :func:`graphpose.inference.evaluate.build_decoder`.
+        decoder: settings that the poses are decoded with, of :class:`graphpose.fields.config.DecoderConfig`.
         training: plain values and tensors to train on from, see :func:`graphpose.training.state.training_state`.
         keep_previous: what ``path`` held is kept as :func:`previous_path`.
 

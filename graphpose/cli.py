@@ -117,15 +117,14 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
 
 def run_predict(options: argparse.Namespace) -> int:
     """Find people in photographs; writes <name>.poses.png for each and results.json (COCO-results format)."""
-    from graphpose.fields.config import FusionConfig
-    from graphpose.inference.evaluate import build_decoder
+    from graphpose.fields.config import DecoderConfig, FusionConfig
+    from graphpose.fields.decode import build_decoder
     from graphpose.inference.predict import Predictor, find_images, predict_files
-    from graphpose.inference.tune import read_settings
 
     fusion = FusionConfig(options.flip, tuple(options.scales))
     predictor = Predictor.from_checkpoint(options.checkpoint, options.long_edge or None, options.device, fusion)
     if options.decoder is not None:
-        predictor.decoder = build_decoder(predictor.network.spec, read_settings(options.decoder))
+        predictor.decoder = build_decoder(predictor.network.spec, DecoderConfig.read(options.decoder))
     failed = 0
     for path, found in predict_files(predictor, find_images(options.images), options.out, draw=not options.no_drawings):
         if isinstance(found, GraphposeError):
@@ -145,9 +144,9 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from graphpose.data.mpii import MpiiDataset
     from graphpose.data.open import open_dataset
     from graphpose.data.transforms import EvalTransform
-    from graphpose.fields.fusion import FusionConfig
-    from graphpose.inference.evaluate import build_decoder, evaluate
-    from graphpose.inference.tune import read_settings
+    from graphpose.fields.config import DecoderConfig, FusionConfig
+    from graphpose.fields.decode import build_decoder
+    from graphpose.inference.evaluate import evaluate
     from graphpose.metrics.submission import write_results
 
     fusion = FusionConfig(options.flip, tuple(options.scales))
@@ -158,8 +157,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
         dataset = open_dataset(options.annotations, options.images)
     content = load_checkpoint(options.checkpoint)
     network = network_from_checkpoint(content, options.checkpoint, options.device, skeleton=dataset.skeleton)
-    settings = content["decoder"] if options.decoder is None else read_settings(options.decoder)
-    decoder = build_decoder(network.spec, settings)
+    if options.decoder is None:
+        config = DecoderConfig.from_dict(content["decoder"])
+    else:
+        config = DecoderConfig.read(options.decoder)
+    decoder = build_decoder(network.spec, config)
     loader = make_loader(
         dataset, EvalTransform(options.long_edge or None), options.batch_size, shuffle=False, workers=options.workers
     )
@@ -187,8 +189,8 @@ def run_tune(options: argparse.Namespace) -> int:
     from graphpose.data.loader import make_loader
     from graphpose.data.open import open_dataset
     from graphpose.data.transforms import EvalTransform
-    from graphpose.fields.fusion import FusionConfig
-    from graphpose.inference.tune import choose_thresholds, collect_fields, write_settings
+    from graphpose.fields.config import DecoderConfig, FusionConfig
+    from graphpose.inference.tune import choose_thresholds, collect_fields
 
     if options.limit is not None and options.limit < 1:
         raise GraphposeError(f"--limit {options.limit} must be at least 1")
@@ -198,9 +200,10 @@ def run_tune(options: argparse.Namespace) -> int:
     loader = make_loader(dataset, EvalTransform(options.long_edge or None), 1, shuffle=False)
     fusion = FusionConfig(options.flip, tuple(options.scales))
     fields = collect_fields(network, itertools.islice(loader, options.limit), fusion=fusion)
-    choice = choose_thresholds(network, fields, dataset.ground_truth(), content["decoder"], rounds=options.rounds)
+    start = DecoderConfig.from_dict(content["decoder"])
+    choice = choose_thresholds(network, fields, dataset.ground_truth(), start, rounds=options.rounds)
     print("\n".join(choice.lines()))
-    write_settings(options.out, choice.settings)
+    choice.config.write(options.out)
     print(f"written to {options.out}")
     return 0
 

@@ -11,7 +11,9 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.distributed import ALONE, Ranks, ranks_of_this_run
-from graphpose.inference.evaluate import build_decoder, evaluate
+from graphpose.fields.config import DecoderConfig
+from graphpose.fields.decode import build_decoder
+from graphpose.inference.evaluate import evaluate
 from graphpose.nn.config import LossConfig
 from graphpose.training.random_state import derived_seed
 from tests.training.tiny import tiny_trainer
@@ -33,7 +35,7 @@ def train_and_evaluate(ranks: Ranks, batch_size: int, reduction: str) -> dict:
     losses = [trainer.train_epoch()["loss.total"] for _ in range(2)]
     scenes = DemoDataset(7, seed=2**31, size=64)
     loader = make_loader(scenes, EvalTransform(None), 2, shuffle=False, rank=ranks.rank, world_size=ranks.world_size)
-    decoder = build_decoder(trainer.network.spec, {"peak_threshold": 1e-3, "keypoint_threshold": 1e-3})
+    decoder = build_decoder(trainer.network.spec, DecoderConfig(peak_threshold=1e-3, keypoint_threshold=1e-3))
     ranks.broadcast_state(trainer.averaged)
     evaluation = evaluate(trainer.averaged, decoder, loader, scenes.ground_truth(), ranks=ranks)
     return {

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import json
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from graphpose.errors import GraphposeError
 
@@ -12,6 +18,8 @@ class DecoderConfig:
     """Every threshold of the decoder.
 
     Attributes:
+        join_fragments: join the fragments of a person by the pose statistics shipped for the skeleton; None joins them
+            where there are such statistics in units of sqrt(person area), the only size that fields carry.
         keypoint_threshold: lowest confidence of a PIF cell (probability). PifPaf's 0.3: background of a trained network
             rarely reaches it, most cells of a true patch do.
         limb_threshold: lowest confidence of a PAF cell (probability).
@@ -32,12 +40,17 @@ class DecoderConfig:
         join_scale_spread: standard deviation of the logarithm of the ratio of the scales that two fragments of one
             person read from the fields.
         join_alone: log-likelihood (per scale², see joining) from which on a partner is likelier than none.
+        join_spread_floor: spread that is added to that of every pair of keypoints, in units of sqrt(person area): rigid
+            pairs (the eyes) would else ask for more precision than fields have.
+        join_max_scale_deviation: scales of two fragments that differ by more, in units of ``join_scale_spread``, are
+            those of two persons.
         min_join_probability: lowest probability that two fragments are one person, seen from either.
         min_score: lowest instance score of a pose that is returned (0 … 1).
         max_peaks: keypoints of one type in one image, at most; bounds time on fields that are noise.
         max_poses: poses of one image, at most; the best stay.
     """
 
+    join_fragments: bool | None = None
     keypoint_threshold: float = 0.3
     limb_threshold: float = 0.3
     peak_threshold: float = 0.1
@@ -54,10 +67,67 @@ class DecoderConfig:
     use_spread: bool = False
     join_scale_spread: float = 0.25
     join_alone: float = -6.0
+    join_spread_floor: float = 0.02
+    join_max_scale_deviation: float = 5.0
     min_join_probability: float = 0.5
     min_score: float = 0.05
     max_peaks: int = 256
     max_poses: int = 256
+
+    @classmethod
+    def types(cls) -> dict[str, type]:
+        """The type of each setting; bool for ``join_fragments``, which may be None, too."""
+        return {name: bool if hint == bool | None else hint for name, hint in typing.get_type_hints(cls).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DecoderConfig:
+        """Settings by name, as a checkpoint, a run and a JSON file hold them; those that are left out have defaults.
+
+        Raises:
+            GraphposeError: an unknown name, with the nearest known one, or a value of the wrong type.
+        """
+        types = cls.types()
+        for name, value in values.items():
+            if name not in types:
+                near = difflib.get_close_matches(name, types, n=1, cutoff=0.0)
+                raise GraphposeError(f"unknown decoder setting '{name}'; did you mean '{near[0]}'?")
+            if value is None and name == "join_fragments":
+                continue
+            wanted = (int, float) if types[name] is float else types[name]
+            if not isinstance(value, wanted) or (isinstance(value, bool) and types[name] is not bool):
+                raise GraphposeError(f"decoder setting {name}={value!r} must be of type {types[name].__name__}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inverse of :meth:`from_dict`; without ``join_fragments`` where it is None."""
+        values = dataclasses.asdict(self)
+        if self.join_fragments is None:
+            del values["join_fragments"]
+        return values
+
+    @classmethod
+    def read(cls, path: Path) -> DecoderConfig:
+        """Settings from a JSON file; GraphposeError where it is missing, no JSON object, or refused by
+        :meth:`from_dict`."""
+        try:
+            values = json.loads(path.read_text())
+        except OSError as error:
+            raise GraphposeError(f"decoder settings '{path}' cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise GraphposeError(f"decoder settings '{path}' are not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise GraphposeError(f"decoder settings '{path}' must be a JSON object of names and values")
+        try:
+            return cls.from_dict(values)
+        except GraphposeError as error:
+            raise GraphposeError(f"'{path}': {error}") from None
+
+    def write(self, path: Path) -> None:
+        """Writes the settings as JSON, for :meth:`read`."""
+        try:
+            path.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        except OSError as error:
+            raise GraphposeError(f"'{path}' could not be written: {error.strerror or error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ Convention: lengths are in cells unless said otherwise; poses come out in pixels
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections import namedtuple
 from collections.abc import Callable, Sequence
@@ -27,12 +26,11 @@ from graphpose.fields.decoding.growth import best_poses
 from graphpose.fields.decoding.joining import NO_TABLES, join_fragments, pair_tables
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import PAF, PIF, FieldSpec
-from graphpose.graphs.statistics import PoseStatistics
-
-SETTING_TYPES: dict[str, type] = {field.name: type(field.default) for field in dataclasses.fields(DecoderConfig)}
+from graphpose.graphs.statistics import PoseStatistics, shipped_statistics
+from graphpose.skeleton import SKELETONS
 
 # What compiled functions read: the settings under their names, each of its own type.
-_Settings = namedtuple("_Settings", list(SETTING_TYPES))  # type: ignore[misc]
+_Settings = namedtuple("_Settings", list(DecoderConfig.types()))  # type: ignore[misc]
 
 
 class Decoder:
@@ -42,7 +40,10 @@ class Decoder:
         spec: skeleton and stride of the fields.
         config: thresholds.
         statistics: pose statistics of the data set, in units of sqrt(person area), for joining the fragments of a
-            person; None leaves fragments apart.
+            person; without them, or with join_fragments=False, fragments stay apart.
+
+    Raises:
+        GraphposeError: join_fragments=True without statistics.
     """
 
     def __init__(
@@ -50,13 +51,21 @@ class Decoder:
     ) -> None:
         self.spec = spec
         self.config = config if config is not None else DecoderConfig()
-        self.statistics = statistics
+        if self.config.join_fragments and statistics is None:
+            raise GraphposeError(
+                "join_fragments=True needs statistics in units of sqrt(person area), and skeleton "
+                f"'{spec.skeleton.name}' has none; set join_fragments=False"
+            )
+        self.statistics = statistics if self.config.join_fragments is not False else None
+        settings = {name: kind(getattr(self.config, name)) for name, kind in DecoderConfig.types().items()}
+        settings["join_fragments"] = self.statistics is not None
         self._grouping = (
             np.array(spec.skeleton.limbs, np.int64).reshape(-1, 2),
             np.array(spec.skeleton.sigmas, np.float64),
-            pair_tables(statistics, spec.skeleton) if statistics is not None else NO_TABLES,
-            statistics is not None,
-            _Settings(*(kind(getattr(self.config, name)) for name, kind in SETTING_TYPES.items())),
+            NO_TABLES
+            if self.statistics is None
+            else pair_tables(self.statistics, spec.skeleton, self.config.join_spread_floor),
+            _Settings(**settings),
         )
 
     def __call__(
@@ -157,13 +166,14 @@ class Decoder:
         keypoints, scales, scores, disputed = grouped
         config, stride = self.config, self.spec.stride
         if disputed:
-            _, sigmas, tables, _, _ = self._grouping
+            _, sigmas, tables, _ = self._grouping
             joined = join_fragments(
                 keypoints,
                 scales,
                 sigmas,
                 tables,
                 scale_spread=config.join_scale_spread,
+                max_scale_deviation=config.join_max_scale_deviation,
                 alone=config.join_alone,
                 min_probability=config.min_join_probability,
             )
@@ -174,6 +184,21 @@ class Decoder:
         np.maximum(places, 0, out=places)
         np.minimum(places, np.array([width - 1, height - 1], np.float32), out=places)
         return Poses(keypoints, scores, scales * np.float32(stride))
+
+
+def build_decoder(spec: FieldSpec, config: DecoderConfig | None = None) -> Decoder:
+    """The decoder of a skeleton with the pose statistics that are shipped for it, where the settings ask for them.
+
+    Args:
+        spec: of the network.
+        config: None takes the defaults.
+
+    Raises:
+        GraphposeError: no statistics in units of sqrt(person area) where ``join_fragments`` asks for them.
+    """
+    joinable = SKELETONS.get(spec.skeleton.name) == spec.skeleton and spec.skeleton.scale_rule == "sqrt_area"
+    wanted = joinable and (config is None or config.join_fragments is not False)
+    return Decoder(spec, config, shipped_statistics(spec.skeleton) if wanted else None)
 
 
 def _array(field: np.ndarray | Tensor) -> np.ndarray:

@@ -5,26 +5,19 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from graphpose.data.batch import Batch
 from graphpose.distributed import ALONE, Ranks
-from graphpose.errors import GraphposeError
-from graphpose.fields.config import DecoderConfig, FusionConfig
+from graphpose.fields.config import FusionConfig
 from graphpose.fields.decode import Decoder
-from graphpose.fields.fusion import fused_fields
-from graphpose.fields.pose import Poses
-from graphpose.fields.spec import FieldSpec, probabilities
-from graphpose.graphs.statistics import shipped_statistics
+from graphpose.inference.predict import predict_batches
 from graphpose.metrics.coco import Evaluator, coco_results
 from graphpose.metrics.protocol import Protocol, evaluate_results, headline_names
 from graphpose.nn.network import PoseNetwork
-from graphpose.skeleton import SKELETONS
 
 logger = logging.getLogger(__name__)
 
@@ -44,85 +37,6 @@ class Evaluation:
     results: list[dict[str, Any]]
     errors: list[str]
     seconds: dict[str, float]
-
-
-def build_decoder(spec: FieldSpec, settings: Mapping[str, Any] | None = None) -> Decoder:
-    """The decoder of a configuration or of a checkpoint's "decoder" entry.
-
-    Args:
-        spec: of the network.
-        settings: fields of :class:`DecoderConfig`, and ``join_fragments``: join the fragments of a person by the
-            statistics shipped for the skeleton. Without it they are joined where there are such statistics.
-
-    Raises:
-        GraphposeError: an unknown setting, or no statistics where ``join_fragments`` asks for them.
-    """
-    values = dict(settings or {})
-    # joining reads distances in units of sqrt(person area), which is all that the fields know of a person's size
-    joinable = SKELETONS.get(spec.skeleton.name) == spec.skeleton and spec.skeleton.scale_rule == "sqrt_area"
-    join = values.pop("join_fragments", joinable)
-    if join and not joinable:
-        raise GraphposeError(
-            f"join_fragments=True needs statistics in units of sqrt(person area), and skeleton '{spec.skeleton.name}' "
-            "has none; set join_fragments=False"
-        )
-    unknown = values.keys() - {field.name for field in dataclasses.fields(DecoderConfig)}
-    if unknown:
-        raise GraphposeError(f"unknown decoder setting {', '.join(sorted(unknown))}")
-    return Decoder(spec, DecoderConfig(**values), shipped_statistics(spec.skeleton) if join else None)
-
-
-def input_sizes(batch: Batch) -> list[tuple[int, int]]:
-    """Height and width in pixels that each image of a batch covers of the network's input, without its padding."""
-    H, W = batch.images.shape[-2:]
-    scales = torch.linalg.det(batch.to_original[:, :, :2]).abs().sqrt().tolist()  # original pixels per input pixel
-    return [
-        (min(H, round(height / scale)), min(W, round(width / scale)))
-        for (height, width), scale in zip(batch.original_sizes, scales, strict=True)
-    ]
-
-
-@torch.inference_mode()
-def predict_batches(
-    network: PoseNetwork,
-    decoder: Decoder,
-    batches: Iterable[Batch],
-    *,
-    precision: str = "float32",
-    seconds: dict[str, float] | None = None,
-    fusion: FusionConfig | None = None,
-) -> Iterator[tuple[Batch, list[Poses]]]:
-    """Poses of every batch, in pixels of the original images.
-
-    Args:
-        network: in evaluation mode, on the device that it runs on.
-        decoder: made for ``network.spec``.
-        batches: from a loader.
-        precision: autocast type, "float32" for none.
-        seconds: if given, the time of network and decoder is added to it.
-        fusion: views that are fused before decoding; None is the image alone.
-    """
-    device = next(network.parameters()).device
-
-    def fields(images: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
-            outputs = network(images)
-        return probabilities(outputs["pif"].float()), probabilities(outputs["paf"].float())
-
-    for batch in batches:
-        if len(batch) == 0:
-            yield batch, []
-            continue
-        started = time.perf_counter()
-        images = batch.images.to(device, non_blocking=True)
-        pif, paf = fused_fields(fields, images, network.spec, fusion or FusionConfig())
-        pif, paf = pif.cpu(), paf.cpu()
-        decoding = time.perf_counter()
-        poses = decoder.decode_batch(pif, paf, image_sizes=input_sizes(batch))
-        if seconds is not None:
-            seconds["network"] = seconds.get("network", 0.0) + decoding - started
-            seconds["decode"] = seconds.get("decode", 0.0) + time.perf_counter() - decoding
-        yield batch, [one.mapped(affine.numpy()) for one, affine in zip(poses, batch.to_original, strict=True)]
 
 
 def evaluate(

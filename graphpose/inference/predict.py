@@ -3,28 +3,99 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
+from graphpose.data.batch import Batch
 from graphpose.data.image import read_image
 from graphpose.data.loader import collate
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
-from graphpose.fields.config import FusionConfig
-from graphpose.fields.decode import Decoder
+from graphpose.fields.config import DecoderConfig, FusionConfig
+from graphpose.fields.decode import Decoder, build_decoder
+from graphpose.fields.fusion import Fields, fused_fields
 from graphpose.fields.pose import Poses
-from graphpose.inference.evaluate import build_decoder, predict_batches
+from graphpose.fields.spec import probabilities
 from graphpose.metrics.coco import coco_results
 from graphpose.nn.network import PoseNetwork
 from graphpose.visualize import draw_poses, save_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+def input_sizes(batch: Batch) -> list[tuple[int, int]]:
+    """Height and width in pixels that each image of a batch covers of the network's input, without its padding."""
+    H, W = batch.images.shape[-2:]
+    scales = torch.linalg.det(batch.to_original[:, :, :2]).abs().sqrt().tolist()  # original pixels per input pixel
+    return [
+        (min(H, round(height / scale)), min(W, round(width / scale)))
+        for (height, width), scale in zip(batch.original_sizes, scales, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def predict_fields(
+    network: PoseNetwork, images: Tensor, *, precision: str = "float32", fusion: FusionConfig | None = None
+) -> Fields:
+    """PIF (B, K, 5, h, w) and PAF (B, M, 7, h, w) of a batch, confidences are probabilities, on the CPU.
+
+    Args:
+        network: in evaluation mode, on the device that it runs on.
+        images: (B, 3, H, W) in ImageNet normalisation, on any device.
+        precision: autocast type, "float32" for none.
+        fusion: views that are fused; None is the image alone.
+    """
+    device = next(network.parameters()).device
+
+    def fields(images: Tensor) -> Fields:
+        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
+            outputs = network(images)
+        return probabilities(outputs["pif"].float()), probabilities(outputs["paf"].float())
+
+    images = images.to(device, non_blocking=True)
+    pif, paf = fused_fields(fields, images, network.spec, fusion or FusionConfig())
+    return pif.cpu(), paf.cpu()
+
+
+def predict_batches(
+    network: PoseNetwork,
+    decoder: Decoder,
+    batches: Iterable[Batch],
+    *,
+    precision: str = "float32",
+    seconds: dict[str, float] | None = None,
+    fusion: FusionConfig | None = None,
+) -> Iterator[tuple[Batch, list[Poses]]]:
+    """Poses of every batch, in pixels of the original images.
+
+    Args:
+        network: in evaluation mode, on the device that it runs on.
+        decoder: made for ``network.spec``.
+        batches: from a loader.
+        precision: autocast type, "float32" for none.
+        seconds: if given, the time of network and decoder is added to it.
+        fusion: views that are fused before decoding; None is the image alone.
+    """
+    for batch in batches:
+        if len(batch) == 0:
+            yield batch, []
+            continue
+        started = time.perf_counter()
+        pif, paf = predict_fields(network, batch.images, precision=precision, fusion=fusion)
+        decoding = time.perf_counter()
+        poses = decoder.decode_batch(pif, paf, image_sizes=input_sizes(batch))
+        if seconds is not None:
+            seconds["network"] = seconds.get("network", 0.0) + decoding - started
+            seconds["decode"] = seconds.get("decode", 0.0) + time.perf_counter() - decoding
+        yield batch, [one.mapped(affine.numpy()) for one, affine in zip(poses, batch.to_original, strict=True)]
 
 
 class Predictor:
@@ -60,7 +131,7 @@ class Predictor:
         """A predictor with the network and the decoder of a checkpoint."""
         content = load_checkpoint(path)
         network = network_from_checkpoint(content, path, device)
-        return cls(network, long_edge, build_decoder(network.spec, content["decoder"]), fusion)
+        return cls(network, long_edge, build_decoder(network.spec, DecoderConfig.from_dict(content["decoder"])), fusion)
 
     def __call__(self, image: np.ndarray) -> Poses:
         """Poses of one image.

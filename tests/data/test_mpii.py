@@ -225,8 +225,8 @@ def test_the_real_validation_set_scores_one_with_its_own_poses(data_root: Path) 
 
 def test_encoded_persons_of_the_real_photographs_decode_to_full_scores(data_root: Path) -> None:
     """Fields of MPII persons, in the scale estimated from the head, come back through the decoder."""
+    from graphpose.fields.decode import build_decoder
     from graphpose.fields.encode import encode, perfect_fields
-    from graphpose.inference.evaluate import build_decoder
 
     folder = data_root / "mpii/samples"
     dataset = open_dataset(folder / "test_mpii.json", folder)

@@ -16,7 +16,7 @@ from numba import types
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
-from graphpose.fields.decode import Decoder, in_threads
+from graphpose.fields.decode import Decoder, build_decoder, in_threads
 from graphpose.fields.decoding.candidates import Candidates, find_candidates
 from graphpose.fields.decoding.compact import batched_candidates, batched_limb_cells
 from graphpose.fields.decoding.grouping import SOURCES, group_fields
@@ -316,3 +316,16 @@ def test_an_error_in_any_thread_is_raised():
     assert in_threads(lambda i: i, 5, 3) == [0, 1, 2, 3, 4]
     with pytest.raises(GraphposeError, match="image 5"):
         in_threads(decode, 9, 3)
+
+
+def test_joining_needs_statistics_in_units_of_the_area():
+    with pytest.raises(GraphposeError, match=r"join_fragments=True .* skeleton 'mpii'"):
+        build_decoder(FieldSpec(MPII, 8), DecoderConfig(join_fragments=True))
+    own = Skeleton("fox", ("nose", "tail"), ((0, 1),), (0.1, 0.1))
+    assert build_decoder(FieldSpec(own, 8)).spec.skeleton is own
+
+
+def test_fragments_are_joined_where_statistics_are_shipped_unless_refused():
+    assert build_decoder(SPEC).statistics is not None
+    assert build_decoder(FieldSpec(MPII, 8)).statistics is None
+    assert build_decoder(SPEC, DecoderConfig(join_fragments=False)).statistics is None

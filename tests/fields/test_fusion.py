@@ -13,7 +13,7 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
-from graphpose.fields.decode import Decoder
+from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.fusion import (
     FusionConfig,
@@ -26,7 +26,7 @@ from graphpose.fields.fusion import (
     resize_aligned,
 )
 from graphpose.fields.spec import PAF, PIF, FieldSpec
-from graphpose.inference.evaluate import build_decoder, evaluate
+from graphpose.inference.evaluate import evaluate
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton

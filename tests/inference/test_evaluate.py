@@ -10,11 +10,12 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
+from graphpose.fields.decode import build_decoder
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import FieldSpec
-from graphpose.inference.evaluate import build_decoder, evaluate, metrics_line
+from graphpose.inference.evaluate import evaluate, metrics_line
 from graphpose.metrics.coco import evaluate_coco
-from graphpose.skeleton import COCO, MPII, Skeleton
+from graphpose.skeleton import COCO
 from tests.oracle import Oracle
 
 
@@ -72,18 +73,6 @@ def test_poses_map_to_the_original_image_and_missing_keypoints_stay_zero():
     mapped = poses.mapped(np.array([[2.0, 0.0, 0.5], [0.0, 2.0, -1.0]]))
     assert mapped.keypoints.tolist() == [[[20.5, 39.0, pytest.approx(0.9)], [0, 0, 0]]]
     assert mapped.scales.tolist() == [[6.0, 6.0]]
-
-
-def test_joining_needs_statistics_in_units_of_the_area():
-    with pytest.raises(GraphposeError, match=r"join_fragments=True .* skeleton 'mpii'"):
-        build_decoder(FieldSpec(MPII, 8), {"join_fragments": True})
-    own = Skeleton("fox", ("nose", "tail"), ((0, 1),), (0.1, 0.1))
-    assert build_decoder(FieldSpec(own, 8)).spec.skeleton is own
-
-
-def test_an_unknown_decoder_setting_is_named():
-    with pytest.raises(GraphposeError, match="unknown decoder setting raduis"):
-        build_decoder(FieldSpec(COCO, 8), {"raduis": 1})
 
 
 def test_metrics_are_written_for_people():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import cv2
@@ -14,9 +15,11 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
+from graphpose.fields.config import DecoderConfig
+from graphpose.fields.decode import build_decoder
 from graphpose.fields.spec import FieldSpec
-from graphpose.inference.evaluate import build_decoder, evaluate
-from graphpose.inference.tune import choose_thresholds, collect_fields, read_settings, write_settings
+from graphpose.inference.evaluate import evaluate
+from graphpose.inference.tune import choose_thresholds, collect_fields
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO
@@ -40,11 +43,11 @@ def test_a_faint_network_gets_lower_thresholds_and_evaluation_confirms_the_score
     choice = choose_thresholds(network, fields, dataset.ground_truth(), grid=GRID)
     assert choice.before == 0
     assert choice.score > 0.8
-    assert choice.settings["keypoint_threshold"] < 0.25
-    assert choice.settings["limb_threshold"] < 0.25
+    assert choice.config.keypoint_threshold < 0.25
+    assert choice.config.limb_threshold < 0.25
     assert choice.gains[-1][-1] == choice.score
     assert choice.lines()[-1].startswith(f"0.0000 → {choice.score:.4f} on 6 images")
-    found = evaluate(network, build_decoder(network.spec, choice.settings), loader(), dataset.ground_truth())
+    found = evaluate(network, build_decoder(network.spec, choice.config), loader(), dataset.ground_truth())
     assert found.metrics["AP"] == pytest.approx(choice.score, abs=1e-9)
 
 
@@ -59,34 +62,6 @@ def test_a_figure_that_the_metric_does_not_have_is_refused(faint):
     dataset, network, loader = faint
     with pytest.raises(GraphposeError, match="no figure 'PCK'; it has AP,"):
         choose_thresholds(network, collect_fields(network, loader()), dataset.ground_truth(), figure="PCK", grid=GRID)
-
-
-def test_settings_are_read_as_they_were_written(tmp_path):
-    settings = {"join_fragments": False, "radius": 3.0, "max_poses": 7, "use_spread": True}
-    write_settings(tmp_path / "decoder.json", settings)
-    assert read_settings(tmp_path / "decoder.json") == settings
-    with pytest.raises(GraphposeError, match="could not be written"):
-        write_settings(tmp_path / "nowhere" / "decoder.json", settings)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"raduis": 2}', "unknown decoder setting 'raduis'; did you mean 'radius'"),
-        ('{"radius": "2"}', "radius='2' must be of type float"),
-        ('{"radius": true}', "radius=True must be of type float"),
-        ('{"max_poses": 2.5}', r"max_poses=2\.5 must be of type int"),
-        ("[1]", "must be a JSON object"),
-        ("{", "are not JSON"),
-        (None, "cannot be read"),
-    ],
-)
-def test_settings_that_cannot_be_meant_are_refused_by_name(tmp_path, text, message):
-    path = tmp_path / "own.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(GraphposeError, match=rf"own\.json'.*{message}"):
-        read_settings(path)
 
 
 @pytest.fixture
@@ -113,9 +88,9 @@ def test_tune_writes_settings_that_evaluate_and_predict_read(trained, tmp_path, 
     printed = capsys.readouterr().out
     assert "on 1 images" in printed
     assert f"written to {out}" in printed
-    assert read_settings(out)["max_poses"] == 5  # as the checkpoint has it
+    assert DecoderConfig.read(out).max_poses == 5  # as the checkpoint has it
 
-    write_settings(out, read_settings(out) | {"max_poses": 3, "peak_threshold": 0.01})
+    dataclasses.replace(DecoderConfig.read(out), max_poses=3, peak_threshold=0.01).write(out)
     assert main(["evaluate", *trained, "--decoder", str(out), "--out", str(tmp_path / "results.json")]) == 0
     assert len(json.loads((tmp_path / "results.json").read_text())) == 6
     predict = ["predict", str(tmp_path / "images"), *trained[:2], "--long-edge", "96", "--no-drawings"]

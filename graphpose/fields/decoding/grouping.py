@@ -30,7 +30,7 @@ SOURCES = hashlib.sha256(_files.encode()).hexdigest()
 
 
 @njit(cache=True, nogil=True)
-def group_fields(pif, paf, limbs, sigmas, tables, join, settings, sources=SOURCES):  # type: ignore[no-untyped-def]
+def group_fields(pif, paf, limbs, sigmas, tables, settings, sources=SOURCES):  # type: ignore[no-untyped-def]
     """Poses of one image from its fields.
 
     Args:
@@ -46,12 +46,12 @@ def group_fields(pif, paf, limbs, sigmas, tables, join, settings, sources=SOURCE
         pif, settings.keypoint_threshold, settings.radius, settings.radius_min, float(max(h, w)), settings.use_spread
     )
     cells = find_limb_cells(paf, settings.limb_threshold)
-    return group_cells(candidates, cells, h, w, limbs, sigmas, tables, join, settings)
+    return group_cells(candidates, cells, h, w, limbs, sigmas, tables, settings)
 
 
 @njit(cache=True, nogil=True)
 def group_cells(  # type: ignore[no-untyped-def]
-    candidates, cells, h, w, limbs, sigmas, tables, join, settings, sources=SOURCES
+    candidates, cells, h, w, limbs, sigmas, tables, settings, sources=SOURCES
 ):
     """Poses of one image from its confident cells.
 
@@ -62,8 +62,7 @@ def group_cells(  # type: ignore[no-untyped-def]
         limbs: (M, 2) int64 keypoint types.
         sigmas: (K,) float64.
         tables: PairTables.
-        join: whether fragments are joined; ``tables`` is not read otherwise.
-        settings: the values of DecoderConfig under their names.
+        settings: the values of DecoderConfig under their names; ``tables`` is read only with join_fragments.
         sources: left out.
 
     Returns:
@@ -80,10 +79,11 @@ def group_cells(  # type: ignore[no-untyped-def]
     )
     keypoints, scales, scores = best_poses(keypoints, scales, settings.min_score, settings.max_poses)
     disputed = False
-    if join and len(keypoints) > 1:
+    if settings.join_fragments and len(keypoints) > 1:
         joined, joined_scales, _, disputed = join_undisputed(
             keypoints, scales, sigmas, tables,
-            settings.join_scale_spread, settings.join_alone, settings.min_join_probability,
+            settings.join_scale_spread, settings.join_max_scale_deviation, settings.join_alone,
+            settings.min_join_probability,
         )  # fmt: skip
         if not disputed and len(joined) < len(keypoints):
             keypoints, scales, scores = best_poses(joined, joined_scales, settings.min_score, settings.max_poses)

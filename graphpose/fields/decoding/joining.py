@@ -14,18 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from scipy.optimize import linear_sum_assignment
 
 from graphpose.errors import GraphposeError
 from graphpose.graphs.statistics import PoseStatistics
 from graphpose.skeleton import Skeleton
-
-# Beyond this many standard deviations between the scales of two fragments nothing else is looked at.
-MAX_SCALE_DEVIATION = 5.0
-
-# Spread that is added to each pair's own, in units of the person's scale: rigid pairs (the eyes) would else ask for
-# more precision than fields have.
-SPREAD_FLOOR = 0.02
 
 ALONE = -1  # a fragment without a partner
 
@@ -50,8 +42,8 @@ class PairTables(NamedTuple):
 NO_TABLES = PairTables(np.zeros((0, 0, 2)), np.zeros((0, 0, 2)), np.zeros((0, 0)), np.zeros((0, 0)))
 
 
-def pair_tables(statistics: PoseStatistics, skeleton: Skeleton) -> PairTables:
-    """Tables of one data set.
+def pair_tables(statistics: PoseStatistics, skeleton: Skeleton, spread_floor: float) -> PairTables:
+    """Tables of one data set, with ``spread_floor`` (units of sqrt(person area)) added to every spread.
 
     Raises:
         GraphposeError: when the statistics are of another skeleton or not in units of sqrt(person area), the only
@@ -65,13 +57,13 @@ def pair_tables(statistics: PoseStatistics, skeleton: Skeleton) -> PairTables:
         )
     seen = np.isfinite(statistics.offset_mean).all(-1) & np.isfinite(statistics.offset_std).all(-1)
     mean = np.where(seen[..., None], statistics.offset_mean, 0.0)
-    std = np.where(seen[..., None], statistics.offset_std, 1.0) + SPREAD_FLOOR
+    std = np.where(seen[..., None], statistics.offset_std, 1.0) + spread_floor
     area = std.prod(-1)
     return PairTables(mean, std, np.where(seen, 1 / area, 0.0), -np.log(2 * np.pi * area))
 
 
 @njit(cache=True, nogil=True)
-def join_scores(keypoints, scales, sigmas, tables, scale_spread):  # type: ignore[no-untyped-def]
+def join_scores(keypoints, scales, sigmas, tables, scale_spread, max_scale_deviation):  # type: ignore[no-untyped-def]
     """How well pairs of fragments fit each other.
 
     Args:
@@ -80,6 +72,7 @@ def join_scores(keypoints, scales, sigmas, tables, scale_spread):  # type: ignor
         sigmas: (K,) float64.
         tables: PairTables.
         scale_spread: standard deviation of the logarithm of the ratio of the two fragments' own scales.
+        max_scale_deviation: fragments whose scales differ by more such deviations do not fit.
 
     Returns:
         (N, N) float64, symmetric; log-likelihood of the offsets (per scale²; weighted mean over the pairs of
@@ -101,7 +94,7 @@ def join_scores(keypoints, scales, sigmas, tables, scale_spread):  # type: ignor
     for a in range(N):
         for b in range(a):
             ratio = (size[a] - size[b]) / scale_spread
-            if not (known[a] and known[b]) or abs(ratio) > MAX_SCALE_DEVIATION:
+            if not (known[a] and known[b]) or abs(ratio) > max_scale_deviation:
                 continue
             clash = False
             for k in range(K):
@@ -155,7 +148,9 @@ def join_probabilities(scores, alone, min_probability):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
-def join_undisputed(keypoints, scales, sigmas, tables, scale_spread, alone, min_probability):  # type: ignore[no-untyped-def]
+def join_undisputed(  # type: ignore[no-untyped-def]
+    keypoints, scales, sigmas, tables, scale_spread, max_scale_deviation, alone, min_probability
+):
     """Joins fragments as long as every one has a single likely partner, which it always has where
     ``min_probability`` is 0.5 or more.
 
@@ -168,7 +163,7 @@ def join_undisputed(keypoints, scales, sigmas, tables, scale_spread, alone, min_
     while True:
         N = len(keypoints)
         probability = join_probabilities(
-            join_scores(keypoints, scales, sigmas, tables, scale_spread), alone, min_probability
+            join_scores(keypoints, scales, sigmas, tables, scale_spread, max_scale_deviation), alone, min_probability
         )
         partner = np.full(N, ALONE, np.int64)
         likely, disputed = False, False
@@ -214,6 +209,7 @@ def join_fragments(
     tables: PairTables,
     *,
     scale_spread: float,
+    max_scale_deviation: float,
     alone: float,
     min_probability: float,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +220,8 @@ def join_fragments(
     partners that fit equally well leave a fragment where it is.
 
     Args:
-        keypoints, scales, sigmas, tables, scale_spread: see :func:`join_scores`; the arrays are not changed.
+        keypoints, scales, sigmas, tables, scale_spread, max_scale_deviation: see :func:`join_scores`; the arrays are
+            not changed.
         alone: log-likelihood (per scale²) of the nearest other fragment when the fragment has no partner.
         min_probability: lowest probability, from either side.
 
@@ -234,7 +231,7 @@ def join_fragments(
     """
     while True:
         keypoints, scales, probability, disputed = join_undisputed(
-            keypoints, scales, sigmas, tables, scale_spread, alone, min_probability
+            keypoints, scales, sigmas, tables, scale_spread, max_scale_deviation, alone, min_probability
         )
         if not disputed:
             return keypoints, scales
@@ -243,6 +240,8 @@ def join_fragments(
 
 def _assign(probability: np.ndarray) -> np.ndarray:
     """The partner (N,) of each fragment in the assignment of the highest summed probability, ALONE for none."""
+    from scipy.optimize import linear_sum_assignment  # here, since most images need none and it takes a second to load
+
     partner = np.full(len(probability), ALONE)
     rows = np.flatnonzero(probability.any(1))
     probability = probability[rows[:, None], rows]

@@ -20,9 +20,9 @@ from graphpose.graphs.statistics import shipped_statistics
 from graphpose.skeleton import COCO, CROWDPOSE, MPII
 
 SIGMAS = np.array(COCO.sigmas)
-TABLES = pair_tables(shipped_statistics(COCO), COCO)
+TABLES = pair_tables(shipped_statistics(COCO), COCO, 0.02)
 FACE, BODY = np.arange(17) < 5, np.arange(17) >= 5
-SETTINGS = {"scale_spread": 0.25, "alone": -6.0, "min_probability": 0.5}
+SETTINGS = {"scale_spread": 0.25, "max_scale_deviation": 5.0, "alone": -6.0, "min_probability": 0.5}
 
 
 def mean_person(x, y, size):
@@ -90,7 +90,9 @@ def test_a_face_between_two_equal_bodies_stays_alone():
 def by_assignment(keypoints, scales, min_probability):
     """Joining as it is defined: all likely pairs of one assignment at a time, the likeliest first."""
     while True:
-        scores = join_scores(keypoints, scales, SIGMAS, TABLES, SETTINGS["scale_spread"])
+        scores = join_scores(
+            keypoints, scales, SIGMAS, TABLES, SETTINGS["scale_spread"], SETTINGS["max_scale_deviation"]
+        )
         probability = join_probabilities(scores, SETTINGS["alone"], min_probability)
         pairs = zip(*linear_sum_assignment(probability, maximize=True), strict=True)
         pairs = sorted((pair for pair in pairs if probability[pair] > 0), key=lambda pair: -probability[pair])
@@ -142,9 +144,9 @@ def test_the_decoder_joins_only_when_given_statistics():
 
 def test_statistics_that_do_not_fit_are_refused():
     with pytest.raises(GraphposeError):
-        pair_tables(shipped_statistics(COCO), CROWDPOSE)
+        pair_tables(shipped_statistics(COCO), CROWDPOSE, 0.02)
     with pytest.raises(GraphposeError, match="units of 'head'; joining needs 'sqrt_area'"):
-        pair_tables(shipped_statistics(MPII), MPII)
+        pair_tables(shipped_statistics(MPII), MPII, 0.02)
 
 
 def parts(labelled):
