@@ -49,7 +49,7 @@ def save_checkpoint(
         config: the configuration that built it, with its skeleton.
         ema: the averaged network, which evaluation and prediction prefer.
         decoder: settings that the poses are decoded with, of :class:`graphpose.fields.config.DecoderConfig`.
-        training: plain values and tensors to train on from, see :func:`graphpose.training.state.training_state`.
+        training: plain values and tensors to train on from, see :meth:`graphpose.training.trainer.Trainer.state_dict`.
         keep_previous: what ``path`` held is kept as :func:`previous_path`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Training on several processes, started by ``torchrun --nproc-per-node N …``: NCCL on GPUs, gloo on CPUs.
+"""Training on is_distributed processes, started by ``torchrun --nproc-per-node N …``: NCCL on GPUs, gloo on CPUs.
 
 What is shared and what is not:
 
@@ -18,7 +18,7 @@ import datetime
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from graphpose.errors import GraphposeError
 
+T = TypeVar("T")
 FAILURE = "graphpose/failure"  # key of the store under which a rank leaves its last words
 FAILURE_WAIT = 3.0  # seconds that another rank's last words are waited for
 
@@ -46,8 +47,8 @@ class Ranks:
     rank: int = 0
     local_rank: int = 0
     world_size: int = 1
-    control: Any = None
-    store: Any = None
+    control: dist.ProcessGroup | None = None
+    store: dist.Store | None = None
 
     @property
     def is_first(self) -> bool:
@@ -55,13 +56,13 @@ class Ranks:
         return self.rank == 0
 
     @property
-    def several(self) -> bool:
-        """Whether there is anybody to talk to."""
+    def is_distributed(self) -> bool:
+        """Whether there are other processes to talk to."""
         return self.world_size > 1
 
     def agree(self, value: int) -> int:
         """The largest ``value`` of all ranks."""
-        if not self.several:
+        if not self.is_distributed:
             return value
         tensor = torch.tensor(value)
         dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.control)
@@ -70,22 +71,22 @@ class Ranks:
     def total(self, values: Sequence[float]) -> list[float]:
         """Each of the values summed over all ranks, in float64."""
         tensor = torch.tensor(values, dtype=torch.float64)
-        if self.several:
+        if self.is_distributed:
             dist.all_reduce(tensor, group=self.control)
         return tensor.tolist()
 
-    def gather(self, value: Any) -> list[Any] | None:
+    def gather(self, value: T) -> list[T] | None:
         """The values of all ranks in order, on rank 0; None on the others."""
-        if not self.several:
+        if not self.is_distributed:
             return [value]
-        values = [None] * self.world_size if self.is_first else None
+        values: list[T | None] | None = [None] * self.world_size if self.is_first else None
         dist.gather_object(value, values, group=self.control)
-        return values
+        return cast(list[T] | None, values)
 
-    def broadcast(self, value: Any) -> Any:
+    def broadcast(self, value: T) -> T:
         """Rank 0's value, on all ranks."""
         values = [value]
-        if self.several:
+        if self.is_distributed:
             dist.broadcast_object_list(values, src=0, group=self.control)
         return values[0]
 
@@ -95,7 +96,7 @@ class Ranks:
         Gradients are averaged over ranks; so a rank's sum divided by this mean gives the loss of the global batch.
         """
         flat = torch.cat([count.reshape(-1).float() for count in counts.values()])
-        if self.several:
+        if self.is_distributed:
             dist.all_reduce(flat)
             flat = flat / self.world_size
         parts = flat.split([count.numel() for count in counts.values()])
@@ -103,7 +104,7 @@ class Ranks:
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network as training calls it; to be made anew when other parameters begin to learn."""
-        if not self.several:
+        if not self.is_distributed:
             return network
         device = next(network.parameters()).device
         # 1×1 kernels have the same bytes in both memory formats; only their strides are written differently
@@ -113,7 +114,7 @@ class Ranks:
     @torch.no_grad()
     def broadcast_state(self, network: nn.Module) -> None:
         """Rank 0's weights and buffers, on all ranks."""
-        if self.several:
+        if self.is_distributed:
             for value in network.state_dict().values():
                 dist.broadcast(value, src=0)
 
@@ -132,7 +133,7 @@ class Ranks:
         return f"rank {self.rank} lost another rank, which left no word; torchrun's summary names it"
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 def connection_lost(error: BaseException) -> bool:
@@ -142,7 +143,7 @@ def connection_lost(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def ranks_of_this_run(device: str = "auto") -> Iterator[Ranks]:
-    """The ranks that torchrun has started, for as long as the context lasts; :data:`ALONE` without it.
+    """The ranks that torchrun has started, for as long as the context lasts; :data:`SINGLE_PROCESS` without it.
 
     Args:
         device: "cpu" keeps the ranks on gloo where there are GPUs.
@@ -152,7 +153,7 @@ def ranks_of_this_run(device: str = "auto") -> Iterator[Ranks]:
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     local_rank = int(os.environ["LOCAL_RANK"])
     cuda = torch.cuda.is_available() and device != "cpu"

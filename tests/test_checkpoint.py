@@ -1,6 +1,5 @@
 """Checkpoints: whole, atomic, refused when damaged or of another skeleton."""
 
-import random
 import subprocess
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from graphpose.errors import GraphposeError
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO, CROWDPOSE
-from graphpose.training.random_state import random_states, restore_random_states
 
 
 def small_config(**changes) -> PoseNetworkConfig:
@@ -95,15 +93,6 @@ def test_a_checkpoint_of_another_skeleton_is_refused_naming_both(checkpoint):
         require_skeleton(load_checkpoint(checkpoint), CROWDPOSE, checkpoint)
     with pytest.raises(GraphposeError, match="'crowdpose'"):
         load_network(checkpoint, skeleton=CROWDPOSE)
-
-
-def test_random_states_come_back_through_a_file(tmp_path):
-    torch.save(random_states(), tmp_path / "r.pt")
-    expected = random.random(), np.random.rand(), torch.rand(3)  # noqa: NPY002
-    restore_random_states(torch.load(tmp_path / "r.pt", weights_only=True))
-    assert random.random() == expected[0]
-    assert np.random.rand() == expected[1]  # noqa: NPY002
-    assert torch.equal(torch.rand(3), expected[2])
 
 
 def damaged_bytes(whole: bytes, trial: int) -> bytes:

@@ -3,19 +3,20 @@
 import dataclasses
 import os
 import socket
+from pathlib import Path
 
 import pytest
 import torch
 
+from graphpose.checkpoint import load_checkpoint
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
-from graphpose.distributed import ALONE, Ranks, ranks_of_this_run
+from graphpose.distributed import SINGLE_PROCESS, Ranks, ranks_of_this_run
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
 from graphpose.inference.evaluate import evaluate
 from graphpose.nn.config import LossConfig
-from graphpose.training.random_state import derived_seed
 from tests.training.tiny import tiny_trainer
 
 SCENES = 9  # on two ranks 5 and 4, in batches of 2: the last step has one image, on rank 0 only
@@ -64,10 +65,6 @@ def one_rank(rank: int, port: int, folder: str) -> None:
 
 
 def resumed_equals(trainer, ranks: Ranks, path: str) -> bool:
-    from pathlib import Path
-
-    from graphpose.checkpoint import load_checkpoint
-
     resumed = tiny_trainer(SCENES, 2, ranks)
     resumed.restore(load_checkpoint(Path(path)))
     resumed.train_epoch()
@@ -89,7 +86,7 @@ def two_ranks(tmp_path_factory) -> list[dict]:
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_two_ranks_train_and_score_as_one_process_with_the_same_global_batch(two_ranks, reduction):
-    expected = train_and_evaluate(ALONE, 4, reduction)
+    expected = train_and_evaluate(SINGLE_PROCESS, 4, reduction)
     first, second = (out[reduction] for out in two_ranks)
     assert first["losses"] == pytest.approx(expected["losses"], rel=1e-5)
     assert second["losses"] == first["losses"]
@@ -98,7 +95,7 @@ def test_two_ranks_train_and_score_as_one_process_with_the_same_global_batch(two
 
 
 def test_seven_images_on_two_ranks_are_evaluated_once_each_and_score_as_on_one(two_ranks):
-    expected = train_and_evaluate(ALONE, 4, "sum")
+    expected = train_and_evaluate(SINGLE_PROCESS, 4, "sum")
     first, second = (out["sum"] for out in two_ranks)
     assert first["images"] == expected["images"]
     assert first["scores"] == pytest.approx(expected["scores"], abs=1e-4)
@@ -116,12 +113,6 @@ def test_two_ranks_resume_within_an_epoch_bit_for_bit_each_with_its_own_graphs(t
 
 
 def test_a_process_alone_needs_no_group():
-    ranks = dataclasses.replace(ALONE)
+    ranks = dataclasses.replace(SINGLE_PROCESS)
     assert (ranks.agree(2), ranks.gather("x"), ranks.broadcast("y"), ranks.total([2])) == (2, ["x"], "y", [2.0])
     assert "left no word" in ranks.failure_elsewhere()
-
-
-def test_ranks_draw_from_seeds_of_their_own_and_the_first_from_the_runs():
-    seeds = [derived_seed(7, rank) for rank in range(8)]
-    assert seeds[0] == 7
-    assert len(set(seeds)) == 8

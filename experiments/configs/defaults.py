@@ -25,7 +25,7 @@ def _values(config: Any) -> dict[str, Any]:
 GROUPS: dict[str, dict[str, Any]] = {
     "loss": _values(LossConfig()),
     "augment": _values(AugmentConfig()),
-    "decoder": _values(DecoderConfig()) | {"join_fragments": True},
+    "decoder": _values(DecoderConfig(join_fragments=True)),
 }
 PAPER: dict[str, Any] = _values(PoseNetworkConfig()) | _values(TrainConfig()) | _values(DataConfig()) | GROUPS
 del PAPER["skeleton"]  # the training set's

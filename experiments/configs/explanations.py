@@ -29,7 +29,6 @@ EXPLANATIONS: dict[str, str] = {
     "loss": "weights and normalisation",
     "augment": "random changes of a training image",
     "decoder": "thresholds from fields to poses",
-    "decoder.join_fragments": "join the fragments of a person by the statistics shipped for the skeleton",
 }
 for _config in FLAT:
     EXPLANATIONS |= attribute_lines(_config)

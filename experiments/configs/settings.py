@@ -23,20 +23,19 @@ GROUPED = {"loss": LossConfig, "augment": AugmentConfig, "decoder": DecoderConfi
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything that a run is built from; ``decoder`` is as a checkpoint stores it."""
+    """Everything that a run is built from."""
 
     network: PoseNetworkConfig
     train: TrainConfig
     loss: LossConfig
     augment: AugmentConfig
-    decoder: dict[str, Any]
+    decoder: DecoderConfig
     data: DataConfig
 
 
 def _annotations() -> dict[str, Any]:
     """Annotated type of every key, those of a group as "loss.pif_offset"."""
-    found: dict[str, Any] = {"decoder.join_fragments": bool}
-    found |= {key: hint for config in FLAT for key, hint in typing.get_type_hints(config).items()}
+    found: dict[str, Any] = {key: hint for config in FLAT for key, hint in typing.get_type_hints(config).items()}
     del found["skeleton"]  # the training set's
     found["adjacency"] |= None  # `adjacency=None`, as typed
     for group, config in GROUPED.items():
@@ -143,6 +142,6 @@ def build_settings(config: Mapping[str, Any], skeleton: Skeleton = COCO) -> Sett
         train=build(TrainConfig, values),
         loss=build(LossConfig, values["loss"]),
         augment=build(AugmentConfig, values["augment"]),
-        decoder=dict(values["decoder"]),
+        decoder=build(DecoderConfig, values["decoder"]),
         data=build(DataConfig, values),
     )

@@ -14,7 +14,7 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import PoseLoader, make_loader
 from graphpose.data.open import open_dataset
 from graphpose.data.transforms import EvalTransform, TrainTransform
-from graphpose.distributed import ALONE, Ranks
+from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
 
 
@@ -53,7 +53,7 @@ def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDatase
 
 
 def build_loaders(
-    settings: Settings, train: PoseDataset, val: PoseDataset, seed: int, ranks: Ranks = ALONE
+    settings: Settings, train: PoseDataset, val: PoseDataset, seed: int, ranks: Ranks = SINGLE_PROCESS
 ) -> tuple[PoseLoader, PoseLoader]:
     """This rank's loaders of both sets."""
     data, device = settings.data, resolve_device(settings.data.device)

@@ -31,9 +31,7 @@ def train_epoch(trainer: Trainer, checkpointer: Checkpointer, run: Run) -> None:
         run.info["history"] = copy.deepcopy(trainer.history)
         checkpointer.after_epoch()
     except GraphposeError:
-        # the other ranks are not here to give their part of a checkpoint
-        if trainer.settled and not trainer.ranks.several:
-            checkpointer.save()
+        checkpointer.after_failure()
         raise
 
 
@@ -49,29 +47,13 @@ def copy_relations(trainer: Trainer, before: Path, folder: Path) -> None:
         shutil.copy(before / RELATIONS, folder / RELATIONS)
 
 
-def evaluation_due(trainer: Trainer) -> bool:
-    """Whether the epoch that ended is to be evaluated and was not yet."""
-    last = trainer.epoch >= trainer.config.epochs
-    return (
-        bool(trainer.history)
-        and trainer.step == 0
-        and (last or trainer.epoch % trainer.config.evaluate_every == 0)
-        and not any(name.startswith("val.") for name in trainer.history[-1])
-    )
-
-
-def log_evaluation(
-    evaluation: Evaluation, trainer: Trainer, checkpointer: Checkpointer, folder: Path, run: Run
-) -> None:
+def log_evaluation(evaluation: Evaluation, trainer: Trainer, checkpointer: Checkpointer, folder: Path) -> None:
     """Figures of an evaluation into the history and the run's record; the best network so far into best.pt."""
     metrics = trainer.ranks.broadcast(evaluation.metrics)
     best = headline_names(metrics)[0]  # AP, or MPII's mAP
-    before = [figures[f"val.{best}"] for figures in trainer.history if f"val.{best}" in figures]
-    trainer.history[-1] |= {f"val.{name}": value for name, value in metrics.items()}
-    for name, value in metrics.items():
-        run.log_scalar(f"val.{name}", value, trainer.epoch)
+    trainer.record_evaluation(metrics)
     checkpointer.save()
-    if metrics[best] > max(before, default=-1.0):
+    if trainer.is_best(best):
         checkpointer.save(folder / "best.pt")
 
 

@@ -20,7 +20,6 @@ from experiments.running.build import build_datasets, build_loaders, resolve_dev
 from experiments.running.epochs import (
     append_relations,
     copy_relations,
-    evaluation_due,
     log_evaluation,
     print_epoch,
     train_epoch,
@@ -34,8 +33,8 @@ from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.distributed import Ranks, connection_lost, ranks_of_this_run
 from graphpose.errors import GraphposeError
-from graphpose.fields.decode import Decoder
-from graphpose.inference.evaluate import Evaluation, build_decoder, evaluate
+from graphpose.fields.decode import Decoder, build_decoder
+from graphpose.inference.evaluate import Evaluation, evaluate
 from graphpose.metrics.protocol import headline_names
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
@@ -110,20 +109,20 @@ def train_and_evaluate(
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
     evaluation: Evaluation | None = None
     with contextlib.closing(train_loader), contextlib.closing(val_loader):
-        checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder, config, stop)
+        checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder.to_dict(), config, stop)
         checkpointer.save()  # a folder that cannot be written to is found now, not after hours
         append_relations(trainer, folder)
-        if isinstance(train_set, CachedDataset) and trainer.epoch < settings.train.epochs:
+        if isinstance(train_set, CachedDataset) and not trainer.finished:
             make_samples(train_set, checkpointer, ranks)
-        printed = trainer.epoch - evaluation_due(trainer)
+        printed = trainer.epoch - trainer.evaluation_due
         while True:
-            if evaluation_due(trainer):
+            if trainer.evaluation_due:
                 evaluation = run_evaluation(trainer, decoder, settings, checkpointer.guard(val_loader), val_set)
-                log_evaluation(evaluation, trainer, checkpointer, folder, run)
+                log_evaluation(evaluation, trainer, checkpointer, folder)
             if trainer.epoch > printed:
                 print_epoch(trainer)
                 printed = trainer.epoch
-            if trainer.epoch >= settings.train.epochs:
+            if trainer.finished:
                 break
             train_epoch(trainer, checkpointer, run)
             append_relations(trainer, folder)

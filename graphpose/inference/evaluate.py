@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from graphpose.data.batch import Batch
-from graphpose.distributed import ALONE, Ranks
+from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.fields.config import FusionConfig
 from graphpose.fields.decode import Decoder
 from graphpose.inference.predict import predict_batches
@@ -47,7 +47,7 @@ def evaluate(
     *,
     precision: str = "float32",
     max_detections: int = 20,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     fusion: FusionConfig | None = None,
     protocol: Protocol | None = None,
     evaluator: Evaluator = "pycocotools",
@@ -85,7 +85,7 @@ def evaluate(
     shares = ranks.gather((results, errors))
     if shares is None:
         return Evaluation({}, results, errors, seconds)
-    if ranks.several:  # in the order in which one process would have found them
+    if ranks.is_distributed:  # in the order in which one process would have found them
         position = {image["id"]: i for i, image in enumerate(ground_truth["images"])}
         results = sorted((r for share, _ in shares for r in share), key=lambda r: position[r["image_id"]])
         errors = [message for _, share in shares for message in share]

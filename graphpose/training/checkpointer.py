@@ -6,12 +6,10 @@ import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from graphpose.training.stop import Interrupted, StopRequest
-
-if TYPE_CHECKING:
-    from graphpose.training.trainer import Trainer
+from graphpose.training.trainer import Trainer
 
 T = TypeVar("T")
 LEAST_SECONDS = 10.0  # between the checkpoints of two epochs
@@ -66,6 +64,14 @@ class Checkpointer:
         """To be called when an epoch is complete, on all ranks; epochs of a moment do not get a checkpoint each."""
         due = time.monotonic() - self._saved >= LEAST_SECONDS
         if self.trainer.ranks.agree(SAVE if due else NOTHING) == SAVE:
+            self.save()
+
+    def after_failure(self) -> None:
+        """To be called where an epoch failed: writes the last good state, if it is whole.
+
+        It is not within a step, nor where other ranks, which may be gone, have to give their part of it.
+        """
+        if not self.trainer.in_step and not self.trainer.ranks.is_distributed:
             self.save()
 
     def guard(self, batches: Iterable[T]) -> Iterator[T]:

@@ -7,6 +7,7 @@ epoch) and the baseline's settings where the paper is silent (momentum 0.95, war
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import math
 import time
@@ -21,16 +22,16 @@ from tqdm import tqdm
 from graphpose.checkpoint import save_checkpoint
 from graphpose.data.batch import Batch
 from graphpose.data.loader import PoseLoader, worker_failures_named
-from graphpose.distributed import ALONE, Ranks
+from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
-from graphpose.training.averaging import AveragedNetwork
 from graphpose.training.config import TrainConfig
+from graphpose.training.ema import ModelEma
+from graphpose.training.meter import EpochMeter
 from graphpose.training.optimizer import learning_rate_factor, make_optimizer
-from graphpose.training.prepare import Preparation
-from graphpose.training.state import restore_training, training_state
-from graphpose.training.sums import EpochSums
+from graphpose.training.random_state import random_states, restore_random_states
+from graphpose.training.target_encoder import TargetEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,12 @@ class Trainer:
         epoch: epochs that are complete.
         step: batches of the current epoch that are done.
         history: figures of every complete epoch.
-        settled: between two steps, where everything that :meth:`save` writes belongs together.
+        in_step: a step has begun and is not complete; weights, optimiser and schedule then do not belong together.
+
+    Raises:
+        GraphposeError: batch norms are to be synchronised on CPUs.
+
+    Source: DGCN, "Implement details"; the baseline where the paper is silent.
     """
 
     def __init__(
@@ -62,27 +68,27 @@ class Trainer:
         loader: PoseLoader,
         config: TrainConfig,
         log: Log = lambda *_: None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         self.network, self.loss, self.loader, self.config, self.log = network, loss, loader, config, log
         self.ranks = ranks
         self.device = next(network.parameters()).device
-        if config.sync_batch_norm and ranks.several:
+        if config.sync_batch_norm and ranks.is_distributed:
             _synchronise_batch_norms(network)
         if config.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.prepare = Preparation(self.device, network.spec, config.channels_last)
+        self.target_encoder = TargetEncoder(self.device, network.spec, config.channels_last)
         self.optimizer = make_optimizer(network, config)
         self.steps_per_epoch = loader.steps_per_epoch
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: learning_rate_factor(step / self.steps_per_epoch, config)
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
-        self.ema = AveragedNetwork(network, config.ema_decay) if config.ema_decay else None
+        self.ema = ModelEma(network, config.ema_decay) if config.ema_decay else None
         self.epoch = self.step = 0
-        self.sums = EpochSums(self.device)
+        self.meter = EpochMeter(self.device)
         self.history: list[dict[str, float]] = []
-        self.settled = True
+        self.in_step = False
         self._model: nn.Module = network
         self._wrapped_for: bool | None = None
 
@@ -90,6 +96,33 @@ class Trainer:
     def averaged(self) -> PoseNetwork:
         """The network to evaluate: averaged weights where they are kept."""
         return self.network if self.ema is None else self.ema.module  # type: ignore[return-value]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are complete."""
+        return self.epoch >= self.config.epochs
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the epoch that ended is to be evaluated and was not yet."""
+        return (
+            bool(self.history)
+            and self.step == 0
+            and (self.finished or self.epoch % self.config.evaluate_every == 0)
+            and not any(name.startswith("val.") for name in self.history[-1])
+        )
+
+    def record_evaluation(self, metrics: Mapping[str, float]) -> None:
+        """Metrics of the last complete epoch into its figures, under "val." and their names, and to the log."""
+        figures = {f"val.{name}": value for name, value in metrics.items()}
+        self.history[-1] |= figures
+        for name, value in figures.items():
+            self.log(name, value, self.epoch)
+
+    def is_best(self, metric: str) -> bool:
+        """Whether the last evaluation's ``metric`` (such as "AP") is higher than that of every one before it."""
+        *before, last = (figures[f"val.{metric}"] for figures in self.history if f"val.{metric}" in figures)
+        return last > max(before, default=-1.0)
 
     def train_epoch(self, after_step: Callable[[], None] = lambda: None) -> dict[str, float]:
         """One pass over the loader, or the rest of one that was interrupted.
@@ -107,19 +140,19 @@ class Trainer:
         """
         self._set_modes()
         self.loader.set_epoch(self.epoch, self.step)
-        self.sums.start()
+        self.meter.start()
         with worker_failures_named():
             for batch in self._batches():
                 for message in batch.errors:
                     logger.warning("left out of training: %s", message)
-                self.sums.unreadable += len(batch.errors)
-                if len(batch) or self.ranks.several:
+                self.meter.unreadable += len(batch.errors)
+                if len(batch) or self.ranks.is_distributed:
                     self.train_step(batch)
                 self.step += 1
                 after_step()
-        figures = self.sums.figures(self.ranks.total, self.ranks.world_size)
+        figures = self.meter.compute(self.ranks)
         figures["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-        self.epoch, self.step, self.sums = self.epoch + 1, 0, EpochSums(self.device)
+        self.epoch, self.step, self.meter = self.epoch + 1, 0, EpochMeter(self.device)
         self.history.append(figures)
         for name, value in figures.items():
             self.log(f"train.{name}", value, self.epoch)
@@ -130,12 +163,12 @@ class Trainer:
 
         Raises:
             GraphposeError: the loss is not finite; names its parts and the batch's image ids. On a CPU nothing is
-                updated then; on a GPU a few steps may have been, see :class:`EpochSums`.
+                updated then; on a GPU a few steps may have been, see :class:`EpochMeter`.
         """
-        self.settled = False
+        self.in_step = True
         image_ids = batch.image_ids
-        images, pif, paf = self.prepare(batch if len(batch) else _nothing_known(self.network))
-        with self.sums.learning():
+        images, pif, paf = self.target_encoder(batch if len(batch) else _dummy_batch(self.network))
+        with self.meter.learning():
             self.optimizer.zero_grad(set_to_none=True)
             parts = self._gradients(images, pif, paf, image_ids)
             if self.config.clip_norm:
@@ -145,20 +178,20 @@ class Trainer:
             self.scaler.update()
         self.schedule.step()
         if self.ema is not None:
-            self.ema.update()
-        self.settled = True
+            self.ema.update(self.network)
+        self.in_step = False
         return parts
 
     def _gradients(self, images: Tensor, pif: Tensor, paf: Tensor, image_ids: list[int]) -> dict[str, Tensor]:
-        """Gradients of the loss of the whole (global) batch, which may pass the network in several parts."""
+        """Gradients of the loss of the whole (global) batch, which may pass the network in is_distributed parts."""
         size = math.ceil(len(images) / self.config.accumulate)
-        shared = self.ranks.several or size < len(images)
+        shared = self.ranks.is_distributed or size < len(images)
         counts: dict[str, Tensor] | None = None
         parts: dict[str, Tensor] = {}
         for begin in range(0, len(images), size):
             part = slice(begin, begin + size)
             last = begin + size >= len(images)
-            with contextlib.nullcontext() if last or not self.ranks.several else self._model.no_sync():  # type: ignore[operator]
+            with contextlib.nullcontext() if last or not self.ranks.is_distributed else self._model.no_sync():  # type: ignore[operator]
                 with torch.autocast(
                     self.device.type, getattr(torch, self.config.precision), enabled=self.config.precision != "float32"
                 ):
@@ -168,7 +201,7 @@ class Trainer:
                 losses = self.loss(outputs, pif[part], paf[part], counts)
                 parts = {name: parts.get(name, 0) + value.detach() for name, value in losses.items()}
                 if last:
-                    self.sums.add(parts, image_ids)  # before anything is updated
+                    self.meter.update(parts, image_ids)  # before anything is updated
                 self.scaler.scale(losses["total"]).backward()
         return parts
 
@@ -183,7 +216,7 @@ class Trainer:
             for _ in range(self.step, self.steps_per_epoch):
                 since = time.perf_counter()
                 batch = next(batches, None)
-                self.sums.seconds_waiting += time.perf_counter() - since
+                self.meter.seconds_waiting += time.perf_counter() - since
                 yield Batch.nothing() if batch is None else batch  # ranks may differ by one batch
                 progress.update()
 
@@ -217,7 +250,7 @@ class Trainer:
         Raises:
             GraphposeError: the file cannot be written, or the weights are not finite and not worth keeping.
         """
-        state = training_state(self)
+        state = self.state_dict()
         if state is None:
             return
         norms = torch.stack(torch._foreach_norm([p.detach() for p in self.network.parameters()]))
@@ -234,11 +267,84 @@ class Trainer:
         )  # fmt: skip
 
     def restore(self, content: Mapping[str, Any]) -> None:
-        """Take up training where the checkpoint ``content`` was saved; see :func:`restore_training`."""
-        restore_training(self, content)
+        """Take up training where the checkpoint ``content`` was saved, between two epochs or in the middle of one.
+
+        Raises:
+            GraphposeError: see :meth:`load_state_dict`.
+        """
+        self.load_state_dict(content["training"])
+        self.network.load_state_dict(content["network"])
+        if self.ema is not None and content["ema"] is not None:
+            self.ema.module.load_state_dict(content["ema"])
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Everything but the weights, as plain values and tensors, on rank 0; None on other ranks.
+
+        Every rank must call it: random states and sums differ from rank to rank.
+
+        Raises:
+            GraphposeError: a loss of the last steps is not finite.
+        """
+        ranks = self.ranks.gather(
+            {"random": random_states(), "graphs": self.network.graph_state(), "sums": self.meter.state_dict()}
+        )
+        if ranks is None:
+            return None
+        settings = dataclasses.asdict(self.config)
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "settings": settings | {"milestones": list(self.config.milestones)},
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.schedule.last_epoch,
+            "scaler": self.scaler.state_dict(),
+            "ema_steps": None if self.ema is None else self.ema.steps,
+            "ranks": ranks,
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`; the weights are the caller's to load, see :meth:`restore`.
+
+        With as many ranks and steps per epoch as before, everything that follows is what would have followed. With
+        others the position in the epoch is kept to the nearest step before it and the random states begin anew.
+
+        Args:
+            state: what rank 0 got, on every rank.
+
+        Raises:
+            GraphposeError: the state is not that of a training run.
+        """
+        if "optimizer" not in state:
+            raise GraphposeError("this checkpoint holds weights only; it can be used, but not trained on")
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None and state["ema_steps"] is not None:
+            self.ema.steps = state["ema_steps"]
+        self.epoch = state["epoch"]
+        self.history = [dict(figures) for figures in state["history"]]
+        if len(state["ranks"]) == self.ranks.world_size and state["steps_per_epoch"] == self.steps_per_epoch:
+            self.step, self.schedule.last_epoch = state["step"], state["updates"]
+            own = state["ranks"][self.ranks.rank]
+            self.meter.load_state_dict(own["sums"])
+            restore_random_states(own["random"])
+            self.network.set_graph_state(own["graphs"])
+            return
+        factor = self.steps_per_epoch / state["steps_per_epoch"]
+        self.step = int(state["step"] * factor)
+        self.schedule.last_epoch = int(state["updates"] * factor)
+        logger.warning(
+            "the checkpoint is of %d rank(s) and %d steps per epoch, this run has %d and %d: it goes on from the same "
+            "place, but not bit for bit",
+            len(state["ranks"]),
+            state["steps_per_epoch"],
+            self.ranks.world_size,
+            self.steps_per_epoch,
+        )
 
 
-def _nothing_known(network: PoseNetwork) -> Batch:
+def _dummy_batch(network: PoseNetwork) -> Batch:
     """A batch of one empty image of which nothing is known: no loss, for a rank that has no image in a step."""
     K, side = network.spec.skeleton.num_keypoints, 64
     return Batch(

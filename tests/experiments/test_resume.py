@@ -22,7 +22,7 @@ from graphpose.checkpoint import load_checkpoint
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
-from graphpose.distributed import ALONE
+from graphpose.distributed import SINGLE_PROCESS
 from graphpose.errors import GraphposeError
 from graphpose.nn.network import PoseNetwork
 from tests.experiments.in_process import EXPERIMENTS, import_run, launch
@@ -124,14 +124,14 @@ def test_a_resumed_run_keeps_the_trunk_that_its_pretrained_weights_once_decided(
     settings = build_settings(DEFAULTS | changes)
     loader = make_loader(DemoDataset(2, size=64), EvalTransform(None), 1, shuffle=False)
     record, content = SimpleNamespace(log_scalar=None), {"config": {"backbone_variant": "v1"}}
-    network = training.build_trainer(settings, loader, record, 1, ALONE, content).network
+    network = training.build_trainer(settings, loader, record, 1, SINGLE_PROCESS, content).network
     assert (network.config.backbone_variant, network.config.pretrained) == ("v1", "no_longer_there.pth")
     v1 = PoseNetwork(dataclasses.replace(settings.network, pretrained=False, backbone_variant="v1"))
     v1.load_state_dict(network.state_dict())
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(v1.eval()(images)["pif"], network.eval()(images)["pif"])  # v1.5 is far off
     with pytest.raises(GraphposeError, match="no_longer_there"):
-        training.build_trainer(settings, loader, record, 1, ALONE)
+        training.build_trainer(settings, loader, record, 1, SINGLE_PROCESS)
 
 
 def test_a_folder_of_runs_is_read_wherever_it_stands_among_the_words(run):

@@ -1,4 +1,4 @@
-"""Training: schedule, averages, restoring, and batches that must not train."""
+"""Training: steps, epochs, restoring, and batches that must not train."""
 
 import dataclasses
 
@@ -7,28 +7,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from graphpose.checkpoint import load_checkpoint
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
-from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.config import LossConfig, PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
 from graphpose.training.config import TrainConfig
-from graphpose.training.optimizer import learning_rate_factor
-from graphpose.training.prepare import Preparation
+from graphpose.training.target_encoder import TargetEncoder
 from graphpose.training.trainer import Trainer
+from tests.training.tiny import CONFIG, states_equal, tiny_trainer
 
-QUICK = TrainConfig(
-    epochs=2,
-    optimizer="adamw",
-    learning_rate=2e-3,
-    schedule="constant",
-    warmup_epochs=0,
-    frozen_backbone_epochs=0,
-    freeze_batch_norm=False,
-    ema_decay=0.9,
-)
+QUICK = dataclasses.replace(CONFIG, epochs=2, schedule="constant", warmup_epochs=0, frozen_backbone_epochs=0)
 
 
 def make_trainer(config: TrainConfig = QUICK, adjacency: str = "dynamic", scenes: int = 6) -> Trainer:
@@ -37,10 +29,6 @@ def make_trainer(config: TrainConfig = QUICK, adjacency: str = "dynamic", scenes
     network.seed_graphs(3)
     loader = make_loader(DemoDataset(scenes, seed=4, size=96), EvalTransform(None), 3, shuffle=True, seed=5)
     return Trainer(network, PoseLoss(), loader, config)
-
-
-def states_equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 @pytest.mark.parametrize("adjacency", ["none", "dynamic"])
@@ -55,8 +43,6 @@ def test_a_restored_trainer_continues_bit_for_bit(tmp_path):
     straight.train_epoch()
     straight.save(tmp_path / "c.pt")
     straight.train_epoch()
-    from graphpose.checkpoint import load_checkpoint
-
     resumed = make_trainer()
     resumed.restore(load_checkpoint(tmp_path / "c.pt"))
     assert resumed.epoch == 1
@@ -129,16 +115,17 @@ class Copies(TorchDispatchMode):
 )
 def test_a_step_never_waits_for_its_device(monkeypatch, graph, changes, draws):
     """On a device that has no numbers to give; only the drawn graphs come from the host, once a pass."""
-    autocast = torch.autocast  # which does not know the device, and has nothing to choose there
+    autocast, generator = torch.autocast, torch.Generator  # which do not know the device, and have no use for it
     monkeypatch.setattr(torch, "autocast", lambda device, *args, **options: autocast("cpu", *args, **options))
+    monkeypatch.setattr(torch, "Generator", lambda *_, **__: generator())
     network = PoseNetwork(PoseNetworkConfig(backbone="regnetx_002", stem_pool=True, **graph)).to("meta")
     loader = make_loader(DemoDataset(3, seed=4, size=96), EvalTransform(None), 3, shuffle=False)
     config = dataclasses.replace(QUICK, optimizer="sgd", **changes)  # torch's fused AdamW does not know the device
     trainer = Trainer(network, PoseLoss(), loader, config)
     batch = next(iter(loader))
-    on_host = Preparation(torch.device("cpu"), network.spec, config.channels_last)(batch)
+    on_host = TargetEncoder(torch.device("cpu"), network.spec, config.channels_last)(batch)
     ready = tuple(tensor.to("meta") for tensor in on_host)
-    monkeypatch.setattr(trainer, "prepare", lambda _: ready)  # encoding waits, on a stream of its own
+    monkeypatch.setattr(trainer, "target_encoder", lambda _: ready)  # encoding waits, on a stream of its own
     trainer._set_modes()
     with Copies() as copies:
         parts = trainer.train_step(batch)
@@ -168,26 +155,95 @@ def test_unreadable_images_are_counted_and_the_epoch_goes_on():
     assert trainer.train_epoch()["unreadable"] == 1
 
 
-def test_learning_rate_rises_then_steps_or_follows_the_cosine():
-    step = TrainConfig(epochs=100, warmup_epochs=1, schedule="step", milestones=(75, 90))
-    assert learning_rate_factor(0, step) == pytest.approx(0.01)
-    assert learning_rate_factor(0.5, step) == pytest.approx(0.505)
-    assert [learning_rate_factor(e, step) for e in (1, 74.9, 75, 90)] == pytest.approx([1, 1, 0.1, 0.01])
-    cosine = TrainConfig(epochs=11, warmup_epochs=1, schedule="cosine")
-    assert [learning_rate_factor(e, cosine) for e in (1, 6, 11)] == pytest.approx([1, 0.5, 0])
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_an_epoch_resumed_at_any_step_ends_in_the_same_bits(tmp_path, step):
+    straight = tiny_trainer()
+    straight.train_epoch()
+    expected = straight.train_epoch()
+    stopped = tiny_trainer()
+    stopped.train_epoch()
+
+    def save_once() -> None:
+        if stopped.step == step:
+            stopped.save(tmp_path / "c.pt")
+
+    stopped.train_epoch(save_once)
+    resumed = tiny_trainer()
+    resumed.restore(load_checkpoint(tmp_path / "c.pt"))
+    assert (resumed.epoch, resumed.step) == (1, step)
+    found = resumed.train_epoch()
+    assert {n: v for n, v in found.items() if n.startswith("loss.")} == {
+        n: v for n, v in expected.items() if n.startswith("loss.")
+    }
+    assert states_equal(straight.network, resumed.network)
+    assert states_equal(straight.averaged, resumed.averaged)
+    assert len(resumed.history) == 2
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"epochs": 0}, "epochs=0"),
-        ({"optimizer": "adam"}, "optimizer='adam' must be sgd or adamw"),
-        ({"schedule": "linear"}, "schedule='linear'"),
-        ({"precision": "fp8"}, "precision='fp8'"),
-        ({"ema_decay": 1.0}, "ema_decay=1.0"),
-        ({"epochs": 1, "frozen_backbone_epochs": 1}, "frozen_backbone_epochs=1 leaves nothing of epochs=1"),
-    ],
-)
-def test_impossible_settings_are_refused_by_name(changes, message):
-    with pytest.raises(GraphposeError, match=message):
-        TrainConfig(**changes)
+def test_another_number_of_steps_goes_on_from_the_same_place(tmp_path, caplog):
+    stopped = tiny_trainer()  # 4 steps an epoch
+
+    def save_once() -> None:
+        if stopped.step == 2:
+            stopped.save(tmp_path / "c.pt")
+
+    stopped.train_epoch(save_once)
+    resumed = tiny_trainer(batch_size=1)  # 8 steps
+    resumed.restore(load_checkpoint(tmp_path / "c.pt"))
+    assert resumed.step == 4
+    assert resumed.schedule.last_epoch == 4
+    assert "not bit for bit" in caplog.text
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    trainer = tiny_trainer()
+    next(trainer.network.parameters()).data[0] = float("inf")
+    with pytest.raises(GraphposeError, match="weights are not finite"):
+        trainer.save(tmp_path / "c.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_that_breaks_in_the_third_epoch_is_left_out_and_counted():
+    class Breaks(DemoDataset):
+        def __getitem__(self, index):
+            if index == 5 and trainer.epoch == 2:
+                raise GraphposeError("image 'scene_000006.png' is truncated")
+            return super().__getitem__(index)
+
+    trainer = tiny_trainer(dataset=Breaks(8, seed=4, size=64))
+    assert [trainer.train_epoch()["unreadable"] for _ in range(3)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("confidence", ["mean", "sum_of_means"])
+def test_a_batch_in_parts_has_the_loss_and_gradients_of_the_whole(reduction, confidence):
+    loss = LossConfig(regression_reduction=reduction, confidence_reduction=confidence)
+    gradients, losses = [], []
+    for parts in (1, 2, 3):
+        trainer = tiny_trainer(scenes=4, batch_size=4, loss=loss, adjacency="soft", accumulate=parts, strides=(8, 16))
+        trainer.network.eval()  # batch norms see a part at a time in training
+        batch = next(iter(trainer.loader))
+        losses.append({name: float(value) for name, value in trainer.train_step(batch).items()})
+        gradients.append(torch.cat([p.grad.flatten() for p in trainer.network.parameters() if p.grad is not None]))
+    for other in (1, 2):
+        assert losses[other] == pytest.approx(losses[0], rel=1e-5)
+        torch.testing.assert_close(gradients[other], gradients[0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_epoch_and_every_second_one_are_evaluated_once_and_the_best_is_known():
+    trainer = tiny_trainer(scenes=2, epochs=3, evaluate_every=2)
+    logged = []
+    trainer.log = lambda *figure: logged.append(figure)
+    assert not trainer.evaluation_due  # nothing is trained
+    found = []
+    for AP in (0.1, 0.4, 0.3):
+        trainer.train_epoch()
+        found.append(trainer.evaluation_due)
+        if trainer.evaluation_due:
+            trainer.record_evaluation({"AP": AP})
+            found.append(trainer.is_best("AP"))
+        assert not trainer.evaluation_due
+    assert found == [False, True, True, True, False]
+    assert trainer.finished
+    assert [figure for figure in logged if figure[0] == "val.AP"] == [("val.AP", 0.4, 2), ("val.AP", 0.3, 3)]
+    assert [figures.get("val.AP") for figures in trainer.history] == [None, 0.4, 0.3]

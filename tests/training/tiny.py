@@ -8,7 +8,7 @@ from graphpose.data.config import AugmentConfig
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import TrainTransform
-from graphpose.distributed import ALONE, Ranks
+from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.nn.config import LossConfig, PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
@@ -33,7 +33,7 @@ AUGMENT = TrainTransform(64, COCO, AugmentConfig(long_edge=64))
 def tiny_trainer(
     scenes: int = 8,
     batch_size: int = 2,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     loss: LossConfig | None = None,
     adjacency: str = "dynamic",
     dataset=None,

@@ -1,29 +1,39 @@
-"""What is summed over the steps of an epoch: the parts of the loss, images and seconds."""
+"""Running figures of an epoch: the parts of the loss, images and seconds."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
 
 READ_EVERY = 20  # steps on a device whose results must be waited for
 
 
-class EpochSums:
-    """Sums over the steps of one epoch, for its figures.
+class EpochMeter:
+    """Sums over the steps of one epoch, and the figures that come of them.
 
     Reading a number from a CUDA device stops it until all work before is done. So parts of the loss stay on the device
     and are read once in :data:`READ_EVERY` steps, which is when a loss that is not finite is found; on a CPU at once.
 
     Args:
         device: that the losses come from.
+
+    Attributes:
+        parts: sum of each part of the loss that was read.
+        steps: updates.
+        images: that trained this rank's network.
+        unreadable: images that were left out.
+        seconds: since :meth:`start`, over all stretches of the epoch.
+        seconds_waiting: of them, for the loader.
+        seconds_learning: of them, in forward, backward and optimiser.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -35,8 +45,12 @@ class EpochSums:
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._since: float | None = None  # the clock stands
 
-    def add(self, parts: Mapping[str, Tensor], image_ids: Sequence[int]) -> None:
+    def update(self, parts: Mapping[str, Tensor], image_ids: Sequence[int]) -> None:
         """Add the parts of one step's loss.
+
+        Args:
+            parts: scalars on the device, under the same names in every step.
+            image_ids: of the batch.
 
         Raises:
             GraphposeError: a loss is not finite, of this step or of one that was not read yet.
@@ -46,9 +60,9 @@ class EpochSums:
         self.steps += 1
         self.images += len(image_ids)
         if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
-            self.read()
+            self.flush()
 
-    def read(self) -> None:
+    def flush(self) -> None:
         """Read what is still on the device.
 
         Raises:
@@ -91,7 +105,7 @@ class EpochSums:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything summed so far, as plain values."""
-        self.read()
+        self.flush()
         if self._since is not None:
             now = time.perf_counter()
             self.seconds, self._since = self.seconds + now - self._since, now
@@ -103,12 +117,8 @@ class EpochSums:
         for name, value in state.items():
             setattr(self, name, dict(value) if isinstance(value, Mapping) else value)
 
-    def figures(self, total: Callable[[list[float]], list[float]], ranks: int = 1) -> dict[str, float]:
-        """Figures of the epoch.
-
-        Args:
-            total: sums each number over all ranks.
-            ranks: how many there are.
+    def compute(self, ranks: Ranks = SINGLE_PROCESS) -> dict[str, float]:
+        """Figures of the epoch over all ranks, each of which must call this; see :meth:`Trainer.train_epoch`.
 
         Raises:
             GraphposeError: there was no readable image on any rank.
@@ -119,13 +129,15 @@ class EpochSums:
             state[key] / max(state["seconds"], 1e-9) for key in ("seconds_waiting", "seconds_learning")
         )
         mine = [float(state["steps"]), float(state["images"]), float(state["unreadable"]), waiting, learning]
-        steps, images, unreadable, waiting, learning, *parts = total(mine + [self.parts.get(n, 0.0) for n in names])
+        steps, images, unreadable, waiting, learning, *parts = ranks.total(
+            mine + [self.parts.get(n, 0.0) for n in names]
+        )
         if images == 0:
             raise GraphposeError("the training set gave no readable image in a whole epoch; see the messages above")
         return {f"loss.{name}": value / steps for name, value in zip(names, parts, strict=True)} | {
             "unreadable": unreadable,
-            "waiting_share": waiting / ranks,
-            "outside_share": 1 - learning / ranks,
+            "waiting_share": waiting / ranks.world_size,
+            "outside_share": 1 - learning / ranks.world_size,
             "images_per_second": images / state["seconds"],
             "seconds": state["seconds"],
         }

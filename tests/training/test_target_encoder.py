@@ -9,7 +9,7 @@ from graphpose.data.transforms import EvalTransform
 from graphpose.fields.encode import encode
 from graphpose.fields.spec import FieldSpec
 from graphpose.skeleton import COCO
-from graphpose.training.prepare import Preparation
+from graphpose.training.target_encoder import TargetEncoder
 
 SPEC = FieldSpec(COCO, 8)
 
@@ -22,7 +22,7 @@ def batches(count, pin_memory=False):
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_images_keep_their_values_and_targets_are_the_encoders(channels_last):
     (batch,) = batches(1)
-    images, pif, paf = Preparation(torch.device("cpu"), SPEC, channels_last)(batch)
+    images, pif, paf = TargetEncoder(torch.device("cpu"), SPEC, channels_last)(batch)
     assert torch.equal(images, batch.images)
     assert images.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     targets = encode(batch.keypoints, batch.scales, SPEC, (96, 96), batch.ignore)
@@ -31,7 +31,7 @@ def test_images_keep_their_values_and_targets_are_the_encoders(channels_last):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_batches_made_ready_beside_work_on_the_device_are_those_of_the_cpu():
-    host, device = (Preparation(torch.device(name), SPEC, True) for name in ("cpu", "cuda"))
+    host, device = (TargetEncoder(torch.device(name), SPEC, True) for name in ("cpu", "cuda"))
     busy = torch.randn(2048, 2048, device="cuda")
     for batch in batches(8, pin_memory=True):
         for _ in range(20):

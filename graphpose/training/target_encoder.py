@@ -1,4 +1,4 @@
-"""Batches made ready for a training step: on the device, with their targets."""
+"""Targets of a training step, encoded on the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphpose.fields.encode import encode
 from graphpose.fields.spec import FieldSpec
 
 
-class Preparation:
+class TargetEncoder:
     """Copies batches to the device and encodes their targets there.
 
     Encoding has to ask the device how many cells are covered, and waits for the answer. On CUDA both are therefore done
@@ -30,7 +30,15 @@ class Preparation:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (B, 3, H, W), PIF targets (B, K, 5, h, w) and PAF targets (B, M, 7, h, w), ready for the caller."""
+        """Images and targets on the device.
+
+        Args:
+            batch: B images with their keypoints, on the host; pinned memory is copied without waiting.
+
+        Returns:
+            Images (B, 3, H, W), PIF targets (B, K, 5, h, w) and PAF targets (B, M, 7, h, w), ready for use on the
+            caller's stream.
+        """
         with contextlib.nullcontext() if self.stream is None else torch.cuda.stream(self.stream):
             batch = batch.to(self.device, non_blocking=True)
             images = batch.images.contiguous(memory_format=self.memory_format)
