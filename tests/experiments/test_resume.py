@@ -157,7 +157,7 @@ def at_step(monkeypatch, epoch: int, step: int, action) -> None:
     monkeypatch.setattr(training.Trainer, "train_step", stepped)
 
 
-def test_sigterm_is_recorded_as_an_interruption_with_a_checkpoint_of_that_step(monkeypatch, capsys):
+def test_sigterm_is_recorded_as_an_interruption_with_a_checkpoint_of_that_step(run, monkeypatch, capsys):
     at_step(monkeypatch, 1, 1, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as stopped:
         launch(run, "with", *TINY, "epochs=3", "workers=0")
