@@ -1,0 +1,254 @@
+"""How well a network sees people in photographs, with intervals.
+
+    python analysis/people.py --checkpoint checkpoint.pt --coco person_keypoints_val2017.json val2017 \
+        --single lspet_val.json.gz lspet/val --long-edge 241
+
+prints, with 95 % intervals of a bootstrap over images,
+
+    person_keypoints_val2017: 101 images
+      AP    0.153  0.121 … 0.187
+      AP50  0.371  0.312 … 0.433
+      AR    0.214  0.180 … 0.251
+    lspet_val: 1000 images, 12756 labelled joints
+      within 0.1 of the box, best of five    0.713  0.699 … 0.727
+      …
+
+(figures made up). The first set has every person labelled and is scored by COCO's rules. The second has one labelled
+person an image, beside whom there may be others: a labelled joint is found where a pose has it nearer than a tenth (a
+twentieth) of the long side of the person's box. That pose is the one of the five highest that finds most joints, or the
+highest. A joint that the pose lacks is not found. Joints that the network has no name for do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
+from graphpose.data.dataset import PoseDataset
+from graphpose.data.loader import make_loader
+from graphpose.data.matching import match_keypoints
+from graphpose.data.open import open_dataset
+from graphpose.data.transforms import EvalTransform
+from graphpose.errors import GraphposeError
+from graphpose.fields.config import FusionConfig
+from graphpose.fields.decode import Decoder
+from graphpose.inference.evaluate import build_decoder, predict_batches
+from graphpose.inference.tune import read_settings
+from graphpose.metrics.coco import coco_results, run_coco_evaluation, summarise
+from graphpose.nn.network import PoseNetwork
+
+Interval = tuple[float, float, float]
+
+COCO_FIGURES = ("AP", "AP50", "AR")
+SHARES = (0.1, 0.05)  # of the box's long side
+CANDIDATES = 5  # poses of which the best counts
+
+
+def coco_intervals(
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    network: PoseNetwork,
+    resamples: int,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """AP, AP50 and AR, each with its interval.
+
+    Args:
+        ground_truth: COCO-format dict.
+        results: COCO results format.
+        network: gives the skeleton.
+        resamples: draws of as many images as there are, with replacement.
+        seed: of the draws.
+
+    Returns:
+        Figure → value, low, high; all 0 without results.
+    """
+    evaluation = run_coco_evaluation(ground_truth, results, network.spec.skeleton)
+    if evaluation is None:
+        return dict.fromkeys(COCO_FIGURES, (0.0, 0.0, 0.0))
+    images = len(evaluation.params.imgIds)
+    matched = np.array(evaluation.evalImgs, dtype=object).reshape(-1, images)  # one row per size of person
+
+    def figures(chosen: np.ndarray) -> list[float]:
+        evaluation.evalImgs = matched[:, chosen].ravel().tolist()
+        evaluation.accumulate()
+        tables = evaluation.eval
+        found = summarise(tables["precision"], tables["recall"], evaluation.params.iouThrs)
+        return [found[name] for name in COCO_FIGURES]
+
+    values, low, high = bootstrap(figures, images, resamples, seed)
+    return {name: (values[i], low[i], high[i]) for i, name in enumerate(COCO_FIGURES)}
+
+
+def bootstrap(figures: Any, images: int, resamples: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Figures of all images and the 2.5 % and 97.5 % quantiles of those of images drawn with replacement.
+
+    Args:
+        figures: gives a list of numbers for an array of image indices.
+        images: how many there are.
+        resamples: number of draws.
+        seed: of the draws.
+    """
+    values = np.array(figures(np.arange(images)))
+    rng = np.random.default_rng(seed)
+    drawn = [figures(rng.integers(images, size=images)) for _ in range(resamples)]
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0) if drawn else (values, values)
+    return values, low, high
+
+
+def joints_found(truth: np.ndarray, box: Sequence[float], poses: np.ndarray) -> np.ndarray:
+    """How many joints of one person are found.
+
+    Args:
+        truth: (K, 3) x, y, visibility; 0 is not labelled.
+        box: x, y, width, height of the person in pixels.
+        poses: (N, K, 3) x, y, confidence, best first; confidence 0 is not found.
+
+    Returns:
+        (len(SHARES), 2) int; by the best of the five highest poses, and by the highest.
+    """
+    labelled = truth[:, 2] > 0
+    distances = np.linalg.norm(poses[:CANDIDATES, :, :2] - truth[:, :2], axis=-1)  # (N, K)
+    distances = np.where(labelled & (poses[:CANDIDATES, :, 2] > 0), distances, np.inf)
+    found = np.zeros((len(SHARES), 2), np.int64)
+    for row, share in enumerate(SHARES):
+        counts = (distances <= share * max(box[2:])).sum(axis=1)
+        if len(counts):
+            found[row] = counts.max(), counts[0]
+    return found
+
+
+def single_intervals(
+    ground_truth: Mapping[str, Any], poses: Mapping[int, np.ndarray], columns: np.ndarray, resamples: int, seed: int = 0
+) -> tuple[dict[str, Interval], int]:
+    """Shares of the labelled joints that are found, each with its interval, and the number of labelled joints.
+
+    Args:
+        ground_truth: COCO-format dict with one labelled person an image; of several the largest counts.
+        poses: image id → (N, K, 3) in the network's skeleton; an image without an entry has none.
+        columns: (K,) where the network's keypoints are found in the set's, −1 for nowhere.
+        resamples: see :func:`bootstrap`.
+        seed: likewise.
+    """
+    rows: dict[int, tuple[float, np.ndarray, int]] = {}
+    for annotation in ground_truth["annotations"]:
+        truth = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)[columns]
+        truth[columns < 0] = 0
+        labelled = int((truth[:, 2] > 0).sum())
+        image_id, area = annotation["image_id"], float(annotation["area"])
+        if annotation.get("iscrowd") or not labelled or (image_id in rows and rows[image_id][0] >= area):
+            continue
+        found = joints_found(truth, annotation["bbox"], poses.get(image_id, np.zeros((0, len(columns), 3))))
+        rows[image_id] = area, found, labelled
+    if not rows:
+        raise GraphposeError("no image of the set has a person with a labelled joint that the network knows")
+    found = np.array([row[1] for row in rows.values()]).reshape(len(rows), -1)
+    labelled_of = np.array([row[2] for row in rows.values()])
+
+    def shares(chosen: np.ndarray) -> np.ndarray:
+        return found[chosen].sum(axis=0) / labelled_of[chosen].sum()
+
+    values, low, high = bootstrap(shares, len(rows), resamples, seed)
+    names = [f"within {share} of the box, {pose}" for share in SHARES for pose in ("best of five", "highest")]
+    return {name: (values[i], low[i], high[i]) for i, name in enumerate(names)}, int(labelled_of.sum())
+
+
+def predict(
+    network: PoseNetwork, decoder: Decoder, dataset: PoseDataset, options: argparse.Namespace
+) -> tuple[dict[int, np.ndarray], list[dict[str, Any]]]:
+    """Poses of a data set: image id → (N, K, 3) best first, and all of them in COCO's results format."""
+    loader = make_loader(dataset, EvalTransform(options.long_edge or None), options.batch_size, shuffle=False)
+    poses: dict[int, np.ndarray] = {}
+    results: list[dict[str, Any]] = []
+    batches = tqdm(loader, desc="predict", disable=None, leave=False)
+    for batch, found in predict_batches(network, decoder, batches, fusion=FusionConfig(options.flip)):
+        for message in batch.errors:
+            print(f"counts as an image without a pose: {message}", file=sys.stderr)
+        for image_id, one in zip(batch.image_ids, found, strict=True):
+            poses[image_id] = one.keypoints
+            results += coco_results(image_id, one)
+    return poses, results
+
+
+def table(intervals: Mapping[str, Interval]) -> str:
+    """One line per figure: name, value, low … high."""
+    width = max(map(len, intervals))
+    return "\n".join(
+        f"  {name:{width}s}  {value:.3f}  {low:.3f} … {high:.3f}" for name, (value, low, high) in intervals.items()
+    )
+
+
+def open_first(annotations: str, images: str, limit: int | None) -> PoseDataset:
+    """A data set, or its first images."""
+    dataset = open_dataset(annotations, images)
+    return dataset if limit is None else open_dataset(annotations, images, image_ids=dataset.image_ids[:limit])
+
+
+def report(options: argparse.Namespace) -> list[str]:
+    """Everything that was asked for, as lines."""
+    content = load_checkpoint(options.checkpoint)
+    network = network_from_checkpoint(content, options.checkpoint, options.device)
+    settings = content["decoder"] if options.decoder is None else read_settings(options.decoder)
+    decoder = build_decoder(network.spec, settings)
+    lines = []
+    if options.coco:
+        dataset = open_first(*options.coco, options.limit)
+        if dataset.skeleton.keypoints != network.spec.skeleton.keypoints:
+            raise GraphposeError(
+                f"{options.coco[0]} has skeleton '{dataset.skeleton.name}', the network "
+                f"'{network.spec.skeleton.name}'; AP needs one of both, see --single"
+            )
+        _, results = predict(network, decoder, dataset, options)
+        intervals = coco_intervals(dataset.ground_truth(), results, network, options.resamples, options.seed)
+        lines += [f"{_name(options.coco[0])}: {len(dataset)} images", table(intervals)]
+    if options.single:
+        dataset = open_first(*options.single, options.limit)
+        columns = match_keypoints(dataset.skeleton, network.spec.skeleton)
+        poses, _ = predict(network, decoder, dataset, options)
+        intervals, joints = single_intervals(dataset.ground_truth(), poses, columns, options.resamples, options.seed)
+        lines += [
+            f"{_name(options.single[0])}: {len(dataset)} images, {joints} labelled joints",
+            table(intervals),
+        ]
+    return lines
+
+
+def _name(path: str) -> str:
+    return Path(path).name.split(".")[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    pair: Any = {"nargs": 2, "metavar": ("FILE", "FOLDER")}
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--coco", **pair, help="annotations and images of a set with every person labelled")
+    parser.add_argument("--single", **pair, help="annotations and images of a set with one labelled person an image")
+    parser.add_argument("--long-edge", type=int, default=241, help="pixels; 0 keeps the images' size (default: 241)")
+    parser.add_argument("--flip", action="store_true", help="fuse the fields of the mirror image")
+    parser.add_argument("--decoder", type=Path, help="thresholds that `graphpose tune` wrote")
+    parser.add_argument("--limit", type=int, help="only the first images of each set")
+    parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(arguments)
+    try:
+        if not (options.coco or options.single):
+            raise GraphposeError("nothing to score; give --coco or --single, or both")
+        print("\n".join(report(options)))
+    except GraphposeError as error:
+        print(f"people: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
