@@ -22,6 +22,8 @@ highest. A joint that the pose lacks is not found. Joints that the network has n
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,7 +80,8 @@ def coco_intervals(
 
     def figures(chosen: np.ndarray) -> list[float]:
         evaluation.evalImgs = matched[:, chosen].ravel().tolist()
-        evaluation.accumulate()
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation.accumulate()
         tables = evaluation.eval
         found = summarise(tables["precision"], tables["recall"], evaluation.params.iouThrs)
         return [found[name] for name in COCO_FIGURES]

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import start_worker
+from graphpose.data.mix import Weighted
 from graphpose.data.sample import Sample
 from graphpose.errors import GraphposeError
 
@@ -31,6 +32,8 @@ class CachedDataset:
         self.dataset = dataset
         self.skeleton = dataset.skeleton
         self.image_ids = dataset.image_ids
+        if isinstance(dataset, Weighted):
+            self.epoch_images, self.visits = dataset.epoch_images, dataset.visits
         self._samples: dict[int, Sample] = {}
 
     def __len__(self) -> int:

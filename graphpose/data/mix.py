@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -109,6 +109,26 @@ class MatchedDataset:
         keypoints[targets[0], self._pseudo_columns[found]] = labels[found]
         known[self._pseudo_columns[found]] = self.pseudo_weight
 
+    def lines(self) -> list[str]:
+        """What is known in the images of this set, for people."""
+        names = np.array(self.skeleton.keypoints)
+        unknown = ~self.labelled
+        lines = [f"{self.labelled.sum()} of {len(names)} keypoints labelled: {', '.join(names[self.labelled])}"]
+        if self.pseudo_labels is not None:
+            unknown[self._pseudo_columns] = False
+            lines.append(
+                f"a teacher's, of weight {self.pseudo_weight:g} in {len(self.pseudo_labels)} images and unknown in the "
+                f"others: {', '.join(names[self._pseudo_columns])}"
+            )
+        if unknown.any():
+            lines.append(f"unknown: {', '.join(names[unknown])}")
+        dropped = set(range(self.dataset.skeleton.num_keypoints)) - set(self.source.tolist())
+        if dropped:
+            lines.append(f"dropped: {', '.join(self.dataset.skeleton.keypoints[i] for i in sorted(dropped))}")
+        if not self.complete:
+            lines.append("one person of several labelled: all outside of the labelled persons' boxes is ignored")
+        return lines
+
     def ground_truth(self) -> dict[str, Any]:
         """Annotations of the data set underneath, in its own skeleton."""
         return self.dataset.ground_truth()
@@ -172,6 +192,21 @@ class PseudoLabels:
     def of(self, image_id: int) -> np.ndarray | None:
         """(k, 3) x, y, visibility of an image's labels, visibility 2 or 0; None where the file has none."""
         return self._labels.get(image_id)
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """A data set that chooses itself what an epoch of training takes.
+
+    Attributes:
+        epoch_images: images of an epoch.
+    """
+
+    epoch_images: int
+
+    def visits(self, seed: int, epoch: int) -> np.ndarray:
+        """(epoch_images, 2) image indices of an epoch in their order, and how often each has been in it before."""
+        ...
 
 
 class MixedDataset:
@@ -252,6 +287,15 @@ class MixedDataset:
         visit = _earlier_equals(indices)
         order = np.random.default_rng([seed, epoch]).permutation(len(indices))
         return np.stack([indices, visit], axis=1)[order]
+
+    def lines(self) -> list[str]:
+        """What each set brings and what is known in it, for people."""
+        lines = []
+        for dataset, name, weight, quota in zip(self.datasets, self.names, self.weights, self.quotas, strict=True):
+            lines.append(f"{name}: {len(dataset)} images, weight {weight:g}, {quota} views an epoch")
+            if isinstance(dataset, MatchedDataset):
+                lines += [f"  {line}" for line in dataset.lines()]
+        return lines
 
     def ground_truth(self) -> dict[str, Any]:
         """A mix has none.

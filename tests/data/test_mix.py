@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from graphpose.data.cache import CachedDataset
 from graphpose.data.config import AugmentConfig, TrainSetConfig
 from graphpose.data.loader import make_loader
 from graphpose.data.mix import MatchedDataset, MixedDataset, PseudoLabels, open_mix
@@ -219,6 +220,30 @@ def test_without_shuffling_a_mix_is_read_in_order_once() -> None:
     loader = make_loader(mix_of(2, 3, weights=(1, 9)), EvalTransform(None), 5, shuffle=False)
     (batch,) = loader
     assert batch.image_ids == [0, 1, 100, 101, 102]
+
+
+def test_a_mix_in_memory_is_drawn_by_weight_too() -> None:
+    mix = mix_of(6, 2, weights=(1, 4))
+    kept, plain = (make_loader(one, view_transform(), 5, shuffle=True, seed=7) for one in (CachedDataset(mix), mix))
+    assert [batch.image_ids for batch in kept] == [batch.image_ids for batch in plain]
+    assert sum(map(len, kept)) == 14
+
+
+def test_what_is_known_where_is_told(tmp_path: Path) -> None:
+    labels = PseudoLabels(pseudo_file(tmp_path), LEGS)
+    single = MatchedDataset(Constant(LSP, 3), LEGS, complete=False, pseudo_labels=labels, pseudo_weight=0.25)
+    mix = MixedDataset([single, MatchedDataset(Constant(LSP, 2), LEGS)], [1, 2], ["single", "plain"])
+    assert mix.lines() == [
+        "single: 3 images, weight 1, 3 views an epoch",
+        "  2 of 3 keypoints labelled: left_knee, right_knee",
+        "  a teacher's, of weight 0.25 in 2 images and unknown in the others: nose",
+        "  dropped: head_top",
+        "  one person of several labelled: all outside of the labelled persons' boxes is ignored",
+        "plain: 2 images, weight 2, 4 views an epoch",
+        "  2 of 3 keypoints labelled: left_knee, right_knee",
+        "  unknown: nose",
+        "  dropped: head_top",
+    ]
 
 
 def test_batches_say_what_is_known_only_where_something_is_not() -> None:
