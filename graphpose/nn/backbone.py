@@ -38,6 +38,7 @@ class Backbone(nn.Module):
         variant: see :class:`~graphpose.nn.config.PoseNetworkConfig`.
         stem_pool: keep the stem's max-pool; without it every later stride is halved.
         dilate: hold the last stage at stride 16.
+        norm_eps: ε of the batch norms; None for the model's own.
 
     Attributes:
         channels: C at each stride.
@@ -55,6 +56,7 @@ class Backbone(nn.Module):
         variant: str = "auto",
         stem_pool: bool = False,
         dilate: bool = False,
+        norm_eps: float | None = None,
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
@@ -72,6 +74,10 @@ class Backbone(nn.Module):
         # Some models floor where this module's convention is to round up; they get an image padded to whole cells.
         self.multiple = 1 if rounds_up else max(by_stride)
         self.features: Any = _create(name, stem_pool, dilate, out_indices=tuple(indices), pretrained=pretrained is True)
+        if norm_eps is not None:
+            for module in self.features.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eps = norm_eps
         path = Path(pretrained) if isinstance(pretrained, str) else None
         self.variant = resolve_variant(variant, path, matters=bool(bottleneck_blocks(self.features.model)))
         if self.variant == "v1":

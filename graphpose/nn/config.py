@@ -17,6 +17,8 @@ EvaluationGraph = Literal["ones", "expectation"]
 RegressionLoss = Literal["smooth_l1", "laplace"]
 ConfidenceReduction = Literal["mean", "sum_of_means"]
 RegressionReduction = Literal["sum", "mean"]
+ScaleActivation = Literal["softplus", "relu"]
+SpreadActivation = Literal["linear", "leaky_relu"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,12 @@ class PoseNetworkConfig:
         non_local: the spatial non-local block after the graph convolutions.
         upsample: sub-pixel factor of the heads; the fields' stride is max(strides) / upsample.
         statistics: name or path of the statistics M_d of Eq. 5; None for those shipped for the skeleton.
+        norm_eps: ε of the backbone's batch norms; None for timm's. Imported weights with variances near zero mean
+            something else under another ε.
+        scale_activation: what makes the PIF's scale positive; "relu" is PifPaf's of 2019, whose scale may be 0.
+        scale_factor: what the activated scale is multiplied by to be σ_k · sqrt(person area) in cells; 1 unless the
+            weights were trained on another unit.
+        spread_activation: of log b: "linear", or "leaky_relu", leaky_relu(x + 2) − 2, which is PifPaf's of 2019.
 
     Raises:
         GraphposeError: when settings contradict each other; the message names them.
@@ -69,6 +77,10 @@ class PoseNetworkConfig:
     non_local: bool = True
     upsample: int = 2
     statistics: str | None = None
+    norm_eps: float | None = None
+    scale_activation: ScaleActivation = "softplus"
+    scale_factor: float = 1.0
+    spread_activation: SpreadActivation = "linear"
 
     def __post_init__(self) -> None:
         if isinstance(self.skeleton, str):
@@ -87,6 +99,8 @@ class PoseNetworkConfig:
             "absent_edges": AbsentEdges,
             "backbone_variant": BackboneVariant,
             "evaluation_graph": EvaluationGraph,
+            "scale_activation": ScaleActivation,
+            "spread_activation": SpreadActivation,
         }
         for name, literal in choices.items():
             value, valid = getattr(self, name), get_args(literal)
@@ -101,6 +115,10 @@ class PoseNetworkConfig:
                 raise GraphposeError(f"strides {self.strides}: {stride} is not a power of two that is at least 2")
         if not (math.isfinite(self.gamma) and self.gamma > 0):
             raise GraphposeError(f"gamma {self.gamma} must be a positive number")
+        for name in ("norm_eps", "scale_factor"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise GraphposeError(f"{name} {value} must be a positive number")
         for name, least in (("node_width", 1), ("graph_layers", 1), ("graph_pool", 0), ("upsample", 1)):
             if getattr(self, name) < least:
                 raise GraphposeError(f"{name} {getattr(self, name)} must be at least {least}")

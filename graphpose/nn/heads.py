@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphpose.fields.spec import PAF, PIF
+from graphpose.nn.config import PoseNetworkConfig
 
 # Share of cells that a keypoint or limb covers, about. The bias of every confidence starts at its logit, so that
 # training from scratch does not spend its first steps on unlearning "everything is a keypoint".
@@ -26,15 +27,21 @@ class FieldHead(nn.Module):
         in_channels: C of the features.
         num_fields: N, keypoints or limbs.
         channels: PIF or PAF.
-        upsample: sub-pixel factor u.
+        config: gives the sub-pixel factor u and the activations of scale and spread.
     """
 
-    def __init__(self, in_channels: int, num_fields: int, channels: type[PIF] | type[PAF], upsample: int) -> None:
+    def __init__(
+        self, in_channels: int, num_fields: int, channels: type[PIF] | type[PAF], config: PoseNetworkConfig
+    ) -> None:
         super().__init__()
         self.shape = (num_fields, len(channels))
         self.has_scale = channels is PIF
-        self.upsample = upsample
-        self.conv = nn.Conv2d(in_channels, num_fields * len(channels) * upsample**2, 1)
+        self.spreads = (PIF.SPREAD,) if channels is PIF else (PAF.SPREAD1, PAF.SPREAD2)
+        self.upsample = config.upsample
+        self.scale_activation = config.scale_activation
+        self.scale_factor = config.scale_factor
+        self.spread_activation = config.spread_activation
+        self.conv = nn.Conv2d(in_channels, num_fields * len(channels) * self.upsample**2, 1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -53,7 +60,7 @@ class FieldHead(nn.Module):
             size: cells (h, w) to keep, at most (H · u, W · u).
 
         Returns:
-            (B, N, channels, h, w) float32; confidences are logits, the PIF's scale is positive.
+            (B, N, channels, h, w) float32; confidences are logits, the PIF's scale is positive (with "relu", or 0).
         """
         B, _, H, W = features.shape
         u = self.upsample
@@ -63,7 +70,13 @@ class FieldHead(nn.Module):
         fields = F.conv2d(features.contiguous(), weight, self.conv.bias).float()
         fields = fields.reshape(B, *self.shape, u, u, H, W).permute(0, 1, 2, 5, 3, 6, 4)  # (B, N, channels, H, u, W, u)
         fields = fields.reshape(B, *self.shape, H * u, W * u)[..., : size[0], : size[1]]
+        if self.spread_activation == "leaky_relu":
+            planes = list(fields.unbind(2))
+            for spread in self.spreads:
+                planes[spread] = F.leaky_relu(planes[spread] + 2.0) - 2.0
+            fields = torch.stack(planes, 2)
         if self.has_scale:
             rest, scale = fields.split((PIF.SCALE, len(PIF) - PIF.SCALE), 2)
-            return torch.cat((rest, F.softplus(scale)), 2)
+            scale = F.softplus(scale) if self.scale_activation == "softplus" else scale.relu()
+            return torch.cat((rest, scale if self.scale_factor == 1.0 else scale * self.scale_factor), 2)
         return fields.contiguous()

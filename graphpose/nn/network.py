@@ -53,6 +53,7 @@ class PoseNetwork(nn.Module):
             config.backbone_variant,
             config.stem_pool,
             config.dilate,
+            config.norm_eps,
         )
         self.config = dataclasses.replace(config, backbone_variant=self.backbone.variant)
         self.keypoint_graph: KeypointGraph | None = None
@@ -66,8 +67,8 @@ class PoseNetwork(nn.Module):
             self.pif_pyramid = GraphPyramid(self.backbone.channels, config)
             self.paf_pyramid = GraphPyramid(self.backbone.channels, config)
         channels = self.backbone.channels[self.base_stride]
-        self.pif_head = FieldHead(channels, skeleton.num_keypoints, PIF, config.upsample)
-        self.paf_head = FieldHead(channels, skeleton.num_limbs, PAF, config.upsample)
+        self.pif_head = FieldHead(channels, skeleton.num_keypoints, PIF, config)
+        self.paf_head = FieldHead(channels, skeleton.num_limbs, PAF, config)
 
     @classmethod
     def from_state(cls, config: PoseNetworkConfig, state: Mapping[str, Tensor]) -> PoseNetwork:

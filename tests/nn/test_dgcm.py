@@ -158,7 +158,7 @@ def test_a_pyramid_may_skip_a_stride():
 @pytest.mark.parametrize("upsample", [1, 2, 4])
 @pytest.mark.parametrize(("channels", "count"), [(PIF, 5), (PAF, 7)])
 def test_a_lit_feature_cell_reaches_only_the_field_cells_inside_it(upsample, channels, count):
-    head = FieldHead(4, 3, channels, upsample)
+    head = FieldHead(4, 3, channels, PoseNetworkConfig(upsample=upsample))
     features = torch.zeros(1, 4, 5, 6)
     dark = head(features, (5 * upsample, 6 * upsample))
     features[0, :, 2, 3] = 1
@@ -170,7 +170,7 @@ def test_a_lit_feature_cell_reaches_only_the_field_cells_inside_it(upsample, cha
 
 
 def test_heads_start_with_the_prior_confidence_and_a_positive_scale():
-    head = FieldHead(8, 4, PIF, 2)
+    head = FieldHead(8, 4, PIF, PoseNetworkConfig())
     fields = head(torch.randn(1, 8, 6, 6) * 0.1, (12, 12))
     confidence = fields[:, :, PIF.CONFIDENCE].sigmoid()
     torch.testing.assert_close(confidence, torch.full_like(confidence, CONFIDENCE_PRIOR), atol=2e-3, rtol=0)
