@@ -8,6 +8,7 @@ behind the archive that ``torch.load`` reads, which does not mind it.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -27,6 +28,11 @@ from graphpose.skeleton import Skeleton
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
+# Settings that a network with graphs has beside those of its baseline; its trunk and heads are the baseline's.
+GRAPH_SETTINGS = (
+    "adjacency", "gamma", "node_width", "graph_layers", "absent_edges", "graph_pool", "per_sample", "evaluation_graph",
+    "non_local", "statistics",
+)  # fmt: skip
 TRAILER = struct.Struct("<8sQ32s")  # magic, length of what is before it, SHA-256 of that
 MAGIC = b"graphpos"
 
@@ -39,6 +45,7 @@ def save_checkpoint(
     ema: nn.Module | None = None,
     decoder: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
+    card: Mapping[str, str] | None = None,
     keep_previous: bool = False,
 ) -> None:
     """Write a checkpoint atomically: temporary file beside it, fsync, rename.
@@ -50,6 +57,7 @@ def save_checkpoint(
         ema: the averaged network, which evaluation and prediction prefer.
         decoder: settings that the poses are decoded with, of :class:`graphpose.fields.config.DecoderConfig`.
         training: plain values and tensors to train on from, see :meth:`graphpose.training.trainer.Trainer.state_dict`.
+        card: where weights that were trained elsewhere come from: origin, licence, citation.
         keep_previous: what ``path`` held is kept as :func:`previous_path`.
 
     Raises:
@@ -63,6 +71,8 @@ def save_checkpoint(
         "decoder": dict(decoder or {}),
         "training": dict(training or {}),
     }
+    if card is not None:
+        content["card"] = dict(card)
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -237,3 +247,49 @@ def network_from_checkpoint(
     except RuntimeError as error:
         raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {error}") from error
     return network.to(device).eval()
+
+
+def network_from_baseline(
+    path: Path, *, ema: bool = True, skeleton: Skeleton | None = None, **settings: Any
+) -> PoseNetwork:
+    """A DGCN whose trunk and heads are those of a baseline, with fresh DGCMs.
+
+    A DGCM adds nothing before it is trained (its last convolution begins at zero), so the fields are the baseline's.
+
+    Args:
+        path: checkpoint of a network with ``adjacency="none"``.
+        ema: take the averaged weights where the checkpoint has them.
+        skeleton: refuse a checkpoint of another skeleton.
+        settings: of :data:`GRAPH_SETTINGS`; the others are the baseline's.
+
+    Returns:
+        The network, in training mode.
+
+    Raises:
+        GraphposeError: see :func:`load_network`; the checkpoint has graphs already, or a setting is not of the graphs.
+    """
+    content = load_checkpoint(path)
+    if skeleton is not None:
+        require_skeleton(content, skeleton, path)
+    baseline = PoseNetworkConfig.from_dict(content["config"])
+    if baseline.adjacency != "none":
+        raise GraphposeError(
+            f"checkpoint '{path}' has adjacency '{baseline.adjacency}'; a baseline has 'none' and no DGCMs of its own"
+        )
+    for key in settings:
+        if key not in GRAPH_SETTINGS:
+            raise GraphposeError(
+                f"network setting '{key}' comes from the baseline '{path}'; only {', '.join(GRAPH_SETTINGS)} are new"
+            )
+    config = dataclasses.replace(baseline, pretrained=False, **{"adjacency": "dynamic", **settings})
+    network = PoseNetwork(config)
+    weights = content["ema"] if ema and content["ema"] is not None else content["network"]
+    try:
+        missing, unexpected = network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {error}") from error
+    new = ("keypoint_graph.", "pif_pyramid.", "paf_pyramid.")
+    if unexpected or any(not key.startswith(new) for key in missing):
+        odd = [*unexpected, *(key for key in missing if not key.startswith(new))]
+        raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {odd[0]}")
+    return network
