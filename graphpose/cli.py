@@ -92,6 +92,15 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("out", type=Path, help="the .onnx file")
     export.set_defaults(run=run_export)
 
+    imported = commands.add_parser(
+        "import", help="make a checkpoint of an OpenPifPaf network", description=run_import.__doc__
+    )
+    imported.add_argument(
+        "source", help="OpenPifPaf file, or pifpaf-resnet50, -resnet101, -resnet152, -resnext50 to download it"
+    )
+    imported.add_argument("--out", type=Path, default=Path("baseline.pt"), help="the checkpoint (default: baseline.pt)")
+    imported.set_defaults(run=run_import)
+
     info = commands.add_parser("info", help="what a checkpoint holds", description=run_info.__doc__)
     info.add_argument("checkpoint", type=Path)
     info.set_defaults(run=run_info)
@@ -221,6 +230,29 @@ def run_info(options: argparse.Namespace) -> int:
     print(f"parameters: {sum(t.numel() for t in content['network'].values() if t.is_floating_point()):,}")
     print(f"averaged weights: {'yes' if content['ema'] is not None else 'no'}")
     print(f"epochs trained: {content['training'].get('epoch', 'unknown')}")
+    for name, value in content.get("card", {}).items():
+        print(f"{name}: {value}")
+    return 0
+
+
+def run_import(options: argparse.Namespace) -> int:
+    """Make a checkpoint of a network that OpenPifPaf trained, from its file (v0.8, or 0.11 to 0.13), of which nothing
+    is run, or from the name of a published baseline, which is downloaded from its authors' address."""
+    from graphpose.checkpoint import save_checkpoint
+    from graphpose.openpifpaf.convert import import_checkpoint
+    from graphpose.openpifpaf.published import find_file, model_card
+
+    imported = import_checkpoint(find_file(options.source))
+    config = imported.network.config
+    card = model_card(options.source, imported.form, config.scale_factor)
+    training = {} if imported.epoch is None else {"epoch": imported.epoch}
+    save_checkpoint(options.out, imported.network, config, decoder=imported.decoder, training=training, card=card)
+    print(f"{config.backbone}, fields at stride {config.field_stride}, skeleton {config.skeleton.name}")
+    if imported.left_out:
+        print(f"heads left out: {', '.join(imported.left_out)}")
+    for name, value in card.items():
+        print(f"{name}: {value}")
+    print(f"written to {options.out}")
     return 0
 
 
