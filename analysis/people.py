@@ -39,10 +39,9 @@ from graphpose.data.matching import match_keypoints
 from graphpose.data.open import open_dataset
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
-from graphpose.fields.config import FusionConfig
-from graphpose.fields.decode import Decoder
-from graphpose.inference.evaluate import build_decoder, predict_batches
-from graphpose.inference.tune import read_settings
+from graphpose.fields.config import DecoderConfig, FusionConfig
+from graphpose.fields.decode import Decoder, build_decoder
+from graphpose.inference.predict import predict_batches
 from graphpose.metrics.coco import coco_results, run_coco_evaluation, summarise
 from graphpose.nn.network import PoseNetwork
 
@@ -198,8 +197,9 @@ def report(options: argparse.Namespace) -> list[str]:
     """Everything that was asked for, as lines."""
     content = load_checkpoint(options.checkpoint)
     network = network_from_checkpoint(content, options.checkpoint, options.device)
-    settings = content["decoder"] if options.decoder is None else read_settings(options.decoder)
-    decoder = build_decoder(network.spec, settings)
+    stored = content["decoder"]
+    config = DecoderConfig.from_dict(stored) if options.decoder is None else DecoderConfig.read(options.decoder)
+    decoder = build_decoder(network.spec, config)
     lines = []
     if options.coco:
         dataset = open_first(*options.coco, options.limit)

@@ -136,6 +136,7 @@ def test_torch_loads_a_checkpoint_without_graphpose(checkpoint):
     assert torch.load(checkpoint, weights_only=True)["training"] == {"epoch": 3}
 
 
+@pytest.mark.slow
 def test_a_full_file_system_leaves_the_checkpoint_whole(tmp_path):
     network = PoseNetwork(small_config(backbone="test_resnet"))
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(tmp_path)], capture_output=True)

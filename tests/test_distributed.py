@@ -84,6 +84,7 @@ def two_ranks(tmp_path_factory) -> list[dict]:
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_two_ranks_train_and_score_as_one_process_with_the_same_global_batch(two_ranks, reduction):
     expected = train_and_evaluate(SINGLE_PROCESS, 4, reduction)
@@ -94,6 +95,7 @@ def test_two_ranks_train_and_score_as_one_process_with_the_same_global_batch(two
     torch.testing.assert_close(first["weights"], expected["weights"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_seven_images_on_two_ranks_are_evaluated_once_each_and_score_as_on_one(two_ranks):
     expected = train_and_evaluate(SINGLE_PROCESS, 4, "sum")
     first, second = (out["sum"] for out in two_ranks)

@@ -130,12 +130,14 @@ def test_the_main_names_are_handed_on_from_their_rooms():
         _ = graphpose.Predicter
 
 
+@pytest.mark.slow
 def test_import_graphpose_imports_nothing_else():
     code = "import sys, typing; before = set(sys.modules); import graphpose; print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["graphpose"]
 
 
+@pytest.mark.slow
 def test_configurations_are_known_without_anything_heavy():
     modules = [name for name in modules_of("graphpose") if name.endswith(".config")]
     code = (

@@ -33,7 +33,14 @@ DEAD_AFTER_SECONDS = 90
 MACHINE_KEYS = ("data_root", "device", "workers")
 
 # Keys that came after runs had been made, with the value at which they leave a run what it was without them.
-LATER_KEYS: dict[str, Any] = {"decoder.join_spread_floor": 0.02, "decoder.join_max_scale_deviation": 5.0}
+LATER_KEYS: dict[str, Any] = {
+    "decoder.join_spread_floor": 0.02,
+    "decoder.join_max_scale_deviation": 5.0,
+    "norm_eps": None,
+    "scale_activation": "softplus",
+    "scale_factor": 1.0,
+    "spread_activation": "linear",
+}
 
 REFUSAL = "refused.txt"  # why the last start of a run came to nothing, beside its attempts
 

@@ -169,6 +169,7 @@ def test_a_skeleton_of_two_keypoints_is_drawn_too(command, tmp_path):
     assert cv2.imread(str(tmp_path / "s.png")).std() > 20
 
 
+@pytest.mark.slow
 def test_help_and_start_without_torch():
     code = f"""
 import runpy, sys

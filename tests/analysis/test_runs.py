@@ -64,6 +64,7 @@ def test_only_settings_that_differ_are_named_and_seeds_are_not(runs, three):
     assert runs.differences(records[:1]) == []
 
 
+@pytest.mark.slow
 def test_runs_of_tables_are_found_and_told_apart(runs, tmp_path, capsys):
     for folder, adjacency, seed in (("demo-a", "none", 1), ("demo-b", "none", 2), ("demo-c", "soft", 1)):
         write_run(tmp_path / folder, "1", {"adjacency": adjacency, "seed": seed}, {1: 0.1 * seed})
@@ -90,6 +91,7 @@ def test_the_table_has_the_best_run_first_and_is_the_same_as_csv(runs, three, ca
     assert rows[3][1:3] == ["FAILED", "–"]
 
 
+@pytest.mark.slow
 def test_a_figure_measured_twice_in_an_epoch_counts_as_last_measured(runs, tmp_path):
     write_run(tmp_path, "1", {}, {})
     values = {"val.AP": {"steps": [1, 2, 2], "values": [0.1, 0.9, 0.2], "timestamps": []}}

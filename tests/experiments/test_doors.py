@@ -22,6 +22,7 @@ print(json.dumps([name for name in sys.modules if "." not in name]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "words", "shown"),
     [

@@ -72,6 +72,7 @@ def same_bits(a, b) -> bool:
     return a == b
 
 
+@pytest.mark.slow
 def test_six_epochs_are_two_a_sigkill_in_the_third_and_the_rest_bit_for_bit(run, tmp_path):
     launch(run, "with", *TINY, "epochs=6", "workers=0")
     killed = subprocess.run(
@@ -96,6 +97,7 @@ def test_six_epochs_are_two_a_sigkill_in_the_third_and_the_rest_bit_for_bit(run,
     assert read("runs/3/config.json")["checkpoint_every_steps"] == 1  # the configuration is the run's
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_epochs_and_refuses_to_become_another(run, capsys):
     launch(run, "with", *TINY, "epochs=1", "workers=0")
     assert Path("runs/1/best.pt").exists()
@@ -157,6 +159,7 @@ def at_step(monkeypatch, epoch: int, step: int, action) -> None:
     monkeypatch.setattr(training.Trainer, "train_step", stepped)
 
 
+@pytest.mark.slow
 def test_sigterm_is_recorded_as_an_interruption_with_a_checkpoint_of_that_step(run, monkeypatch, capsys):
     at_step(monkeypatch, 1, 1, lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as stopped:
@@ -171,6 +174,7 @@ def test_sigterm_is_recorded_as_an_interruption_with_a_checkpoint_of_that_step(r
     assert (state["epoch"], state["step"]) == (1, 2)
 
 
+@pytest.mark.slow
 def test_sigterm_while_samples_are_made_leaves_a_run_to_go_on_with(run, monkeypatch, capsys):
     def filling(self, workers, progress):
         for made in range(1, 100):
@@ -207,6 +211,7 @@ def full_disk(trainer) -> None:
     torch.save, trainer.whole_save = fail, torch.save
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "message"),
     [
@@ -237,6 +242,7 @@ def test_what_breaks_fails_the_run_with_one_line_and_leaves_a_usable_checkpoint(
     assert read("runs/2/run.json")["status"] == "COMPLETED"
 
 
+@pytest.mark.slow
 def test_only_the_first_rank_is_recorded_and_a_folder_of_runs_is_where_resume_looks(run, monkeypatch):
     launch(run, "-F", "elsewhere", "with", *TINY, "epochs=1", "workers=0")
     assert Path("elsewhere/1/checkpoint.pt").exists()
@@ -264,6 +270,7 @@ def test_without_arguments_the_demo_is_recorded_under_runs(run):
     run.experiment.observers.clear()
 
 
+@pytest.mark.slow
 def test_the_record_has_versions_sources_and_commit_but_no_progress_bars(run):
     launch(run, "with", *TINY, "epochs=1", "workers=0")
     record, info = read("runs/1/run.json")["experiment"], read("runs/1/info.json")
@@ -275,6 +282,7 @@ def test_the_record_has_versions_sources_and_commit_but_no_progress_bars(run):
     assert records.without_progress_bars(text) == "epoch 1\n"
 
 
+@pytest.mark.slow
 def test_sqlite_and_tinydb_keep_the_run_where_their_packages_are_installed(run, tmp_path):
     pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed: no SQL observer")
     pytest.importorskip("tinydb", reason="TinyDB is not installed")

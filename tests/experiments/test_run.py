@@ -32,6 +32,7 @@ def run(folder, *arguments, environment=None):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_folder_with_everything(tmp_path):
     # with threads, which `make test` leaves out; waiting passively they do not slow down the tests beside this one
     threads = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -137,6 +138,7 @@ def test_crowdpose_and_mpii_are_configured_as_coco_but_for_their_files(module):
     assert differing == files | ({"decoder"} if data == "mpii" else set())
 
 
+@pytest.mark.slow
 def test_mpii_and_crowdpose_photographs_train_and_are_scored_by_their_own_rules(
     monkeypatch, tmp_path, data_root, capsys
 ):
@@ -170,6 +172,7 @@ def test_every_key_and_every_named_configuration_is_explained_in_one_line():
     assert EXPLANATIONS["stem_pool"] == "keep the stem's max-pool"  # the first sentence of two
 
 
+@pytest.mark.slow
 def test_print_config_shows_what_a_key_does_beside_its_value(monkeypatch, tmp_path, capsys):
     launch(import_run(monkeypatch, tmp_path), "print_config", "with", "epochs=3")
     lines = capsys.readouterr().out.splitlines()
@@ -181,6 +184,7 @@ def test_print_config_shows_what_a_key_does_beside_its_value(monkeypatch, tmp_pa
     assert not kept.startswith("\x1b")
 
 
+@pytest.mark.slow
 def test_help_names_every_configuration_and_refuses_a_command_that_is_none(monkeypatch, tmp_path, capsys):
     run = import_run(monkeypatch, tmp_path)
     with pytest.raises(SystemExit):
@@ -204,6 +208,7 @@ def test_the_papers_settings_are_those_of_its_implementation_details():
     assert (settings.data.batch_size, settings.network.gamma, settings.network.strides) == (8, 0.5, (16,))
 
 
+@pytest.mark.slow
 def test_a_refused_run_prints_one_line_and_no_traceback(tmp_path):
     done = run(tmp_path, "with", *TINY, "adjacncy=dynamic")
     assert done.returncode != 0
@@ -211,6 +216,7 @@ def test_a_refused_run_prints_one_line_and_no_traceback(tmp_path):
     assert "did you mean adjacency" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_not_there_ends_the_process_with_one_line(monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit) as refused:
         launch(import_run(monkeypatch, tmp_path), "with", *TINY, "resume=nowhere.pt")
@@ -220,6 +226,7 @@ def test_a_checkpoint_that_is_not_there_ends_the_process_with_one_line(monkeypat
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_photographs_train_and_evaluate_through_the_experiment(tmp_path, data_root):
     done = run(
         tmp_path, "with", "coco_eight", "epochs=1", "warmup_epochs=0", "image_ids=[36,49]", "batch_size=2", "workers=0",

@@ -121,6 +121,7 @@ TINY = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_tiny_table_is_killed_goes_on_and_is_not_trained_again(tmp_path, capfd):
     """Two rows that share nothing, started as on the command line, told to stop, and started again."""
     root = tmp_path / "runs"

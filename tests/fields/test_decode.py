@@ -280,6 +280,7 @@ def test_fields_that_do_not_fit_are_refused_with_what_is_needed():
         decoder.decode_batch(torch.zeros(2, 17, 5, 9, 9), torch.zeros(2, 19, 7, 9, 9), image_sizes=[(65, 65)])
 
 
+@pytest.mark.slow
 def test_importing_the_decoder_compiles_nothing():
     code = (
         "import numba.core.event as event\n"

@@ -208,6 +208,7 @@ def test_a_matrix_of_another_shape_is_refused():
         from_dense(torch.ones(3, 3), keypoint_nodes(COCO))
 
 
+@pytest.mark.slow
 def test_graphs_import_without_torch_scatter_and_without_drawing():
     code = (
         "import sys; sys.modules['torch_scatter'] = sys.modules['torch_sparse'] = None\n"

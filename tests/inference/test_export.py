@@ -40,6 +40,7 @@ def session(onnx_file):
     return onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 3, MIN_SIZE, MIN_SIZE), (3, 3, 120, 161), (2, 3, 128, 97)])
 def test_onnxruntime_gives_the_networks_fields_for_any_batch_and_size(network, session, shape):
     images = torch.randn(shape)
@@ -77,6 +78,7 @@ def test_nothing_is_left_beside_the_file(onnx_file):
     assert [path.name for path in onnx_file.parent.iterdir()] == ["network.onnx"]
 
 
+@pytest.mark.slow
 def test_an_unfolded_program_carries_w_d():
     config = PoseNetworkConfig(skeleton=TINY, backbone="resnet10t", stem_pool=True, strides=(4,), upsample=1)
     network = PoseNetwork(config, torch.eye(3))

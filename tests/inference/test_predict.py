@@ -159,6 +159,7 @@ def test_check_names_a_missing_image(images, tmp_path, capsys):
     assert json.loads(report.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [[], ["predict"], ["evaluate"], ["check"], ["export"], ["info"], ["import"]])
 def test_every_command_has_help(command):
     run = subprocess.run([sys.executable, "-m", "graphpose", *command, "--help"], capture_output=True, text=True)

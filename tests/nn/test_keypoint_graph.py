@@ -143,6 +143,7 @@ def test_a_network_can_have_every_graph_or_none():
     assert get_args(Adjacency) == ("none", *ADJACENCIES)
 
 
+@pytest.mark.slow
 def test_the_network_s_graph_needs_neither_pyg_nor_what_draws_it():
     code = (
         "import sys; from graphpose.nn.config import PoseNetworkConfig\n"

@@ -158,6 +158,7 @@ def test_folding_changes_nothing_and_leaves_the_network_as_it_was(options):
         folded.train()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 def test_network_compiles_without_graph_breaks(training):
     torch._dynamo.reset()

@@ -13,6 +13,7 @@ def python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_torchvision_and_timm_import_after_the_module():
     done = python("import graphpose.nn.torchvision_ops, torchvision, timm; print(torchvision.__version__)")
     assert done.returncode == 0, done.stderr

@@ -19,9 +19,10 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import TrainTransform
 from graphpose.errors import GraphposeError
+from graphpose.fields.config import DecoderConfig
+from graphpose.fields.decode import build_decoder
 from graphpose.fields.encode import LIMB_RADIUS
 from graphpose.fields.spec import PAF, PIF, probabilities
-from graphpose.inference.evaluate import build_decoder
 from graphpose.inference.export import export_onnx
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
@@ -295,7 +296,7 @@ def test_the_command_writes_a_checkpoint_with_origin_licence_and_decoder(tmp_pat
 @pytest.mark.parametrize("form", DECODERS)
 def test_the_decoder_takes_the_settings_and_the_fields(tmp_path, form):
     imported = import_checkpoint(write(original(form), tmp_path / "file.pkl"))
-    decoder = build_decoder(imported.network.spec, imported.decoder)
+    decoder = build_decoder(imported.network.spec, DecoderConfig.from_dict(imported.decoder))
     assert decoder.config.use_spread == (form == "v0.8")
     # the shortest limb: 3 × 3 cells there, here the cells within LIMB_RADIUS of a point
     assert decoder.config.full_limb_weight == 9
@@ -346,6 +347,7 @@ def test_a_dgcn_begins_as_its_baseline(small_baseline, adjacency):
         torch.testing.assert_close(fields[key], expected[key], atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_dgcn_from_a_baseline_learns(small_baseline):
     torch.manual_seed(1)
     network = network_from_baseline(small_baseline)

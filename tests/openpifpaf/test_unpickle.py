@@ -139,6 +139,7 @@ def test_calls_are_refused_by_name_and_leave_nothing_behind(tmp_path, container,
     assert not trace.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f"{os.system.__module__}.system", "builtins.exec", "subprocess.Popen"])
 def test_the_payloads_are_real_ones(tmp_path, name):
     trace = tmp_path / "trace"
@@ -232,6 +233,7 @@ def test_a_storage_larger_than_the_file_takes_no_memory(tmp_path):
         load_pickle(path)
 
 
+@pytest.mark.slow
 @CONTAINERS
 def test_a_file_of_100_mb_is_read_within_two_and_a_half_times_its_size(tmp_path, zipped):
     path = save({"w": [torch.zeros(2_500_000) for _ in range(10)]}, tmp_path / "file", zipped)

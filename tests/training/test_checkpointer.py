@@ -20,6 +20,7 @@ def checkpointer(trainer, path, stop=None):
     return Checkpointer(trainer, path, {}, {}, stop or StopRequest())
 
 
+@pytest.mark.slow
 def test_checkpoints_are_written_every_so_many_steps_and_the_one_before_is_kept(tmp_path):
     trainer = tiny_trainer(checkpoint_every_steps=1)
     trainer.train_epoch(checkpointer(trainer, tmp_path / "c.pt").after_step)
@@ -37,6 +38,7 @@ def test_epochs_of_a_moment_do_not_get_a_checkpoint_each(tmp_path, monkeypatch):
     assert (tmp_path / "c.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_at_the_next_step_and_interrupts(tmp_path, number):
     trainer = tiny_trainer()
@@ -64,6 +66,7 @@ def test_an_evaluation_ends_between_two_batches_when_told_to_stop(tmp_path):
             next(batches)
 
 
+@pytest.mark.slow
 def test_a_loader_process_that_is_killed_ends_training_by_name_and_all_steps_can_be_saved(tmp_path):
     trainer = tiny_trainer(scenes=40, workers=1)
 
@@ -78,6 +81,7 @@ def test_a_loader_process_that_is_killed_ends_training_by_name_and_all_steps_can
         assert load_checkpoint(tmp_path / "c.pt")["training"]["step"] == trainer.step
 
 
+@pytest.mark.slow
 def test_a_loader_process_that_is_killed_does_not_hide_another_error():
     class Broken(DemoDataset):
         def __getitem__(self, index):
@@ -88,6 +92,7 @@ def test_a_loader_process_that_is_killed_does_not_hide_another_error():
         trainer.train_epoch()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_in_the_second_epoch_leaves_the_checkpoint_of_the_step_before(tmp_path):
     class Poisoned(PoseLoss):
         def forward(self, *arguments):

@@ -57,6 +57,7 @@ def mixed_trainer(crowd: CrowdConfig | None, scenes: int = 4) -> Trainer:
     return Trainer(tiny_trainer().network, PoseLoss(LossConfig(regression_loss="laplace")), loader, CONFIG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crowd", [None, CrowdConfig(mosaic=0.5, paste=0.3)])
 def test_a_run_on_a_mix_goes_on_bit_for_bit_from_the_middle_of_an_epoch(crowd: Any, tmp_path: Path) -> None:
     straight = mixed_trainer(crowd)

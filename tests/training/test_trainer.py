@@ -31,6 +31,7 @@ def make_trainer(config: TrainConfig = QUICK, adjacency: str = "dynamic", scenes
     return Trainer(network, PoseLoss(), loader, config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjacency", ["none", "dynamic"])
 def test_the_loss_falls_on_a_few_scenes(adjacency):
     trainer = make_trainer(dataclasses.replace(QUICK, epochs=15), adjacency)
@@ -38,6 +39,7 @@ def test_the_loss_falls_on_a_few_scenes(adjacency):
     assert losses[-1] < 0.6 * losses[0]
 
 
+@pytest.mark.slow
 def test_a_restored_trainer_continues_bit_for_bit(tmp_path):
     straight = make_trainer()
     straight.train_epoch()
@@ -77,6 +79,7 @@ def test_a_batch_without_a_person_trains_with_finite_gradients():
     assert all(torch.isfinite(p).all() for p in trainer.network.parameters())
 
 
+@pytest.mark.slow
 def test_the_backbone_rests_in_the_first_epoch_and_learns_in_the_second():
     trainer = make_trainer(dataclasses.replace(QUICK, frozen_backbone_epochs=1))
     weights = [p.clone() for p in trainer.network.backbone.parameters()]
@@ -133,6 +136,7 @@ def test_a_step_never_waits_for_its_device(monkeypatch, graph, changes, draws):
     assert copies.operations == ["graphpose::draw_uniform"] * draws
 
 
+@pytest.mark.slow
 def test_relation_weights_change_in_training():
     trainer = make_trainer()
     before = {n: p.clone() for n, p in trainer.network.named_parameters() if n.endswith("W_d")}
@@ -143,6 +147,7 @@ def test_relation_weights_change_in_training():
     assert all(not torch.equal(after[name], value) for name, value in before.items())
 
 
+@pytest.mark.slow
 def test_unreadable_images_are_counted_and_the_epoch_goes_on():
     class Damaged(DemoDataset):
         def __getitem__(self, index):
@@ -155,6 +160,7 @@ def test_unreadable_images_are_counted_and_the_epoch_goes_on():
     assert trainer.train_epoch()["unreadable"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
 def test_an_epoch_resumed_at_any_step_ends_in_the_same_bits(tmp_path, step):
     straight = tiny_trainer()
@@ -180,6 +186,7 @@ def test_an_epoch_resumed_at_any_step_ends_in_the_same_bits(tmp_path, step):
     assert len(resumed.history) == 2
 
 
+@pytest.mark.slow
 def test_another_number_of_steps_goes_on_from_the_same_place(tmp_path, caplog):
     stopped = tiny_trainer()  # 4 steps an epoch
 
@@ -203,6 +210,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_image_that_breaks_in_the_third_epoch_is_left_out_and_counted():
     class Breaks(DemoDataset):
         def __getitem__(self, index):
@@ -230,6 +238,7 @@ def test_a_batch_in_parts_has_the_loss_and_gradients_of_the_whole(reduction, con
         torch.testing.assert_close(gradients[other], gradients[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_last_epoch_and_every_second_one_are_evaluated_once_and_the_best_is_known():
     trainer = tiny_trainer(scenes=2, epochs=3, evaluate_every=2)
     logged = []

@@ -41,6 +41,28 @@ class Candidates(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
+def count_confident_cells(field, threshold):  # type: ignore[no-untyped-def]
+    """How many cells of each row have a confidence of at least ``threshold``, NaN having less.
+
+    Args:
+        field: (N, C, h, w) float32, channel 0 is the confidence.
+        threshold: lowest confidence.
+
+    Returns:
+        (N, h) int64.
+    """
+    N, _, h, w = field.shape
+    counts = np.zeros((N, h), np.int64)
+    for n in range(N):
+        for r in range(h):
+            count = 0
+            for c in range(w):
+                count += field[n, 0, r, c] >= threshold
+            counts[n, r] = count
+    return counts
+
+
+@njit(cache=True, nogil=True)
 def find_candidates(pif, threshold, radius, radius_min, scale_max, use_spread):  # type: ignore[no-untyped-def]
     """Candidates of one image.
 
@@ -56,15 +78,8 @@ def find_candidates(pif, threshold, radius, radius_min, scale_max, use_spread): 
         Candidates.
     """
     K, _, h, w = pif.shape
-    counts = np.zeros((K, h), np.int64)  # cells above the threshold, at first, per row
-    N = 0
-    for k in range(K):
-        for r in range(h):
-            count = 0
-            for c in range(w):
-                count += pif[k, 0, r, c] >= threshold
-            counts[k, r] = count
-            N += count
+    counts = count_confident_cells(pif, threshold)
+    N = counts.sum()
     starts = np.zeros(K + 1, np.int64)
     x, y = np.empty(N, np.float32), np.empty(N, np.float32)
     confidence, scale = np.empty(N, np.float32), np.empty(N, np.float32)

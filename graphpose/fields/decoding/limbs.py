@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from graphpose.fields.decoding.candidates import count_confident_cells
+
 
 class LimbCells(NamedTuple):
     """PAF cells above the threshold whose ends are within one field size, ordered by limb, then row, then column.
@@ -59,15 +61,8 @@ def find_limb_cells(paf, threshold):  # type: ignore[no-untyped-def]
         LimbCells.
     """
     M, _, h, w = paf.shape
-    counts = np.zeros((M, h), np.int64)  # cells above the threshold per row
-    N = 0
-    for m in range(M):
-        for r in range(h):
-            count = 0
-            for c in range(w):
-                count += paf[m, 0, r, c] >= threshold
-            counts[m, r] = count
-            N += count
+    counts = count_confident_cells(paf, threshold)
+    N = counts.sum()
     starts = np.zeros(M + 1, np.int64)
     ends, distance, confidence = np.empty((N, 4), np.float32), np.empty((N, 2), np.float32), np.empty(N, np.float32)
     n = 0

@@ -270,6 +270,7 @@ def test_the_same_scene_comes_out_in_any_instance_and_any_order():
     assert digest(pickle.loads(pickle.dumps(other)), indices) == straight
 
 
+@pytest.mark.slow
 def test_the_same_scene_comes_out_in_another_process():
     code = "from graphpose.data.demo.dataset import DemoDataset as D; import hashlib; s = D(9, seed=4)[7]; "
     code += "print(hashlib.sha256(s.image.tobytes() + s.persons.keypoints.tobytes()).hexdigest())"

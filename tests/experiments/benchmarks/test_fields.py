@@ -70,6 +70,7 @@ def test_with_threads_the_scaling_stands_beside_that_of_the_machine(scenes, monk
     assert "thread_scaling" not in run("decode", "--scenes", scenes, "--batch", 2)
 
 
+@pytest.mark.slow
 def test_the_first_use_compiles_and_the_second_takes_the_cache(monkeypatch):
     code = 'import json; print(json.dumps({"seconds": 0.5, "compiled_by_import": False}))'
     monkeypatch.setattr(benchmark_fields, "FIRST_DECODING", code)  # the true one compiles for half a minute

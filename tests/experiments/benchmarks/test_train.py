@@ -23,6 +23,7 @@ def run(*arguments):
     return measure(build_parser().parse_args(["train", *arguments]))
 
 
+@pytest.mark.slow
 def test_the_ratio_is_of_one_round_and_the_median_over_rounds():
     report = run(*TINY, "--rounds", "3")
     assert report["steps_per_epoch"] == 2  # the fifth image is left out, as in training

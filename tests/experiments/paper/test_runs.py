@@ -239,6 +239,7 @@ def test_a_key_that_came_later_makes_another_run_only_where_it_changes_something
     assert before.folder not in names
 
 
+@pytest.mark.slow
 def test_where_a_run_is_made_does_not_make_it_another_run(tmp_path):
     common = {"row_name": "baseline", "root": tmp_path, "data": "coco_local"}
     here, there, other = (tmp_path / name / "model.safetensors" for name in ("here", "there", "other"))

@@ -12,6 +12,8 @@ import torch
 from experiments.paper import trainings
 from graphpose.errors import GraphposeError
 
+pytestmark = pytest.mark.slow  # processes
+
 SHOW = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', 'all'), os.environ.get('OMP_NUM_THREADS'), flush=True)"
 
 
