@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from graphpose.nn import torchvision_ops  # noqa: F401  (before timm, which imports torchvision)
+
+# isort: split
 from timm.utils import ModelEmaV3
 from torch import nn
 

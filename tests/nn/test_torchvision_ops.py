@@ -1,7 +1,9 @@
 """timm and torchvision can be imported whether or not torchvision's C++ library loads."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,3 +43,20 @@ def test_declaring_twice_does_nothing():
 def test_without_torchvision_nothing_is_declared(monkeypatch):
     monkeypatch.setattr(torchvision_ops.importlib.util, "find_spec", lambda name: None)
     assert torchvision_ops.declare_missing_operators() is None
+
+
+def test_every_module_that_imports_timm_imports_the_operators_before():
+    """So that each can be imported first, whatever others have done."""
+    importers = []
+    for path in sorted((Path(__file__).parents[2] / "graphpose").rglob("*.py")):
+        imported = []
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                imported += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                imported += [f"{node.module}.{alias.name}" for alias in node.names]
+        first = [i for i, name in enumerate(imported) if name.split(".")[0] in ("timm", "torchvision")]
+        if first:
+            assert "graphpose.nn.torchvision_ops" in imported[: first[0]], path
+            importers.append(path.stem)
+    assert importers == ["backbone", "ema"]
