@@ -66,16 +66,6 @@ class FieldSpec:
         if self.stride < 1:
             raise GraphposeError(f"field stride {self.stride} must be a positive number of pixels")
 
-    @property
-    def pif_channels(self) -> int:
-        """Channels of the whole PIF, K · 5."""
-        return self.skeleton.num_keypoints * len(PIF)
-
-    @property
-    def paf_channels(self) -> int:
-        """Channels of the whole PAF, M · 7."""
-        return self.skeleton.num_limbs * len(PAF)
-
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Cells (h, w) of an image of ``height`` × ``width`` pixels."""
         # Not -(-height // stride): in an exported network integer division truncates.

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,17 +32,6 @@ from graphpose.metrics.mpii_groups import nearest_groups, poses_by_image
 
 MAX_DETECTIONS = 20
 DECIMALS = 2  # of coordinates in pixels; keeps test-dev's file below the server's limit
-
-
-def coco_file_name(image_set: str, name: str) -> str:
-    """The file name that COCO's server asks for, as for test-dev2017 and a method's name.
-
-    Raises:
-        GraphposeError: the name has a character that the server does not take.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[A-Za-z0-9-]+", image_set):
-        raise GraphposeError(f"'{image_set}' and '{name}' must be made of letters, digits and - for COCO's server")
-    return f"keypoints_{image_set}_{name}_results.json"
 
 
 def coco_records(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -139,10 +139,6 @@ class PoseNetwork(nn.Module):
         if mode and self.folded:
             raise GraphposeError("a folded network has no graph to learn; train the network it was folded from")
         return super().train(mode)
-
-    def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of the backbone, which training may freeze or give a rate of their own."""
-        return self.backbone.parameters()
 
     def freeze_backbone(self, weights: bool = True, statistics: bool = True) -> None:
         """Freeze or thaw the backbone; call after ``train()``, which puts batch norm back into training.

@@ -204,12 +204,12 @@ def test_freezing_the_backbone_stops_its_gradients_and_statistics():
     network.freeze_backbone()
     before = copy.deepcopy(network.backbone.state_dict())
     network(torch.randn(2, 3, 65, 65))["pif"].sum().backward()
-    assert all(parameter.grad is None for parameter in network.backbone_parameters())
+    assert all(parameter.grad is None for parameter in network.backbone.parameters())
     assert all(torch.equal(value, before[key]) for key, value in network.backbone.state_dict().items())
     network.train()
     network.freeze_backbone(weights=False, statistics=False)
     network(torch.randn(2, 3, 65, 65))["pif"].sum().backward()
-    assert all(parameter.grad is not None for parameter in network.backbone_parameters())
+    assert all(parameter.grad is not None for parameter in network.backbone.parameters())
     assert not torch.equal(
         network.backbone.state_dict()["features.model.bn1.running_mean"], before["features.model.bn1.running_mean"]
     )
