@@ -1,4 +1,4 @@
-"""Training on is_distributed processes, started by ``torchrun --nproc-per-node N …``: NCCL on GPUs, gloo on CPUs.
+"""Training on several processes, started by ``torchrun --nproc-per-node N …``: NCCL on GPUs, gloo on CPUs.
 
 What is shared and what is not:
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
 from graphpose.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
 Evaluator = Literal["pycocotools", "fast"]
 
@@ -81,7 +85,7 @@ def run_coco_evaluation(
     max_detections: int = 20,
     thresholds: Sequence[float] | None = None,
     evaluator: Evaluator = "pycocotools",
-) -> Any:
+) -> COCOeval | None:
     """The evaluator itself after its matching, for those who need more than the ten figures.
 
     Args:
@@ -151,7 +155,7 @@ def summarise(precision: np.ndarray, recall: np.ndarray, thresholds: np.ndarray)
     return {name: mean(values) for name, values in zip(METRICS, figures, strict=True)}
 
 
-def _evaluator(name: str) -> tuple[Any, Any]:
+def _evaluator(name: str) -> tuple[type[COCO], type[COCOeval]]:
     if name == "pycocotools":
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval

@@ -12,12 +12,12 @@ published tables come from the evaluator, so 0.2 it is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from graphpose.data.annotations.subsets import CROWD_BANDS
 from graphpose.data.annotations.table import AREA_OF_BOX
 from graphpose.errors import GraphposeError
-from graphpose.metrics.coco import evaluate_coco
+from graphpose.metrics.coco import Evaluator, evaluate_coco
 from graphpose.skeleton import CROWDPOSE, Skeleton
 
 METRICS = ("AP", "AP50", "AP75", "AR", "AR50", "AR75", "AP_easy", "AP_medium", "AP_hard")
@@ -29,7 +29,7 @@ def evaluate_crowdpose(
     skeleton: Skeleton = CROWDPOSE,
     *,
     max_detections: int = 20,
-    evaluator: Literal["pycocotools", "fast"] = "pycocotools",
+    evaluator: Evaluator = "pycocotools",
 ) -> dict[str, float]:
     """CrowdPose's figures.
 

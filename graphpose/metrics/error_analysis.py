@@ -25,12 +25,15 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphpose.metrics.coco import Evaluator, evaluate_coco, run_coco_evaluation
 from graphpose.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from pycocotools.cocoeval import COCOeval
 
 MATCH_OKS = 0.1
 JITTER_KS, GOOD_KS = 0.5, 0.85
@@ -56,7 +59,7 @@ class PersonErrors:
         oks: of that prediction, 0 where there is none.
         kinds: (K,) index into KEYPOINT_KINDS, NO_KIND where the keypoint is not labelled; a missed person has NO_KIND
             throughout.
-        wrong_order: its surest prediction is not the one that fits best.
+        score_error: its surest prediction is not the one that fits best.
     """
 
     id: int
@@ -66,7 +69,7 @@ class PersonErrors:
     result: int | None
     oks: float
     kinds: np.ndarray
-    wrong_order: bool
+    score_error: bool
 
 
 @dataclasses.dataclass
@@ -96,7 +99,7 @@ class ErrorAnalysis:
         for person in chosen:
             kinds.update(person.kinds[person.kinds >= 0].tolist())
         return {name: kinds[i] for i, name in enumerate(KEYPOINT_KINDS)} | {
-            "score": sum(person.wrong_order for person in chosen),
+            "score": sum(person.score_error for person in chosen),
             "missed_person": sum(person.result is None for person in chosen),
             "persons": len(chosen),
         }
@@ -179,7 +182,7 @@ def analyse_errors(
     Raises:
         GraphposeError: as evaluate_coco does.
     """
-    kept = _surest(ground_truth, results, max_detections)
+    kept = _best_scored(ground_truth, results, max_detections)
     evaluation = run_coco_evaluation(
         ground_truth, kept, skeleton, max_detections=max_detections, thresholds=[MATCH_OKS]
     )
@@ -219,17 +222,19 @@ def analyse_errors(
                     kinds=np.full(truth.shape[1], NO_KIND)
                     if n is None
                     else _kinds(poses[n], p, truth, areas, skeleton),
-                    wrong_order=surest is not None and bool(oks[own, p].max() > oks[surest, p]),
+                    score_error=surest is not None and bool(oks[own, p].max() > oks[surest, p]),
                 )
             )
     return ErrorAnalysis(skeleton, ground_truth, kept, persons, false_positives, best_oks)
 
 
-def _matches(evaluation: Any) -> tuple[dict[int, int], list[int]]:
+def _matches(evaluation: COCOeval | None) -> tuple[dict[int, int], list[int]]:
     """Result of each person that COCO's evaluation found (annotation id → index), and the results of nobody, sorted."""
     result_of: dict[int, int] = {}
     false_positives: list[int] = []
-    for image in evaluation.evalImgs if evaluation is not None else ():
+    if evaluation is None:  # no results
+        return result_of, false_positives
+    for image in evaluation.evalImgs:
         if image is None or list(image["aRng"]) != list(evaluation.params.areaRng[0]):  # all sizes
             continue
         for r, person, ignored in zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True):
@@ -281,7 +286,7 @@ def _mean_labelled(similarity: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (similarity * labelled).sum(axis=2) / np.maximum(labelled.sum(axis=1), 1)
 
 
-def _surest(
+def _best_scored(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], max_detections: int
 ) -> list[dict[str, Any]]:
     """The results of known images that count, in the order given."""

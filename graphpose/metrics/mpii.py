@@ -77,8 +77,8 @@ def pckh(
     labelled = truth[:, :, 2] > 0
     distance = np.linalg.norm(predictions - truth[:, :, :2], axis=2) / head_sizes[:, None]
     found = (distance <= threshold) & labelled  # NaN is not ≤
-    values = {"PCKh": _share(found[:, SCORED].sum(), labelled[:, SCORED].sum())}
-    each = [_share(found[:, k].sum(), labelled[:, k].sum()) for k in range(K)]
+    values = {"PCKh": _share(int(found[:, SCORED].sum()), int(labelled[:, SCORED].sum()))}
+    each = [_share(*counts) for counts in zip(found.sum(axis=0).tolist(), labelled.sum(axis=0).tolist(), strict=True)]
     return values | {f"PCKh_{name}": value for name, value in _by_group(each).items()} | {
         "PCKh_head_top": each[MPII.index("head_top")]
     }  # fmt: skip
@@ -199,8 +199,8 @@ def evaluate_mpii(
     return {name: values[name] for name in METRICS}
 
 
-def _share(part: Any, whole: Any) -> float:
-    return float(part / whole) if whole else -1.0
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else -1.0
 
 
 def _mean(values: Sequence[float]) -> float:

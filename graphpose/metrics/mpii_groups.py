@@ -49,7 +49,7 @@ def groups_of(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, An
             )
             for persons in members[image["id"]].values()
         ]
-        _share_out(of_image, poses.get(image["id"], []))
+        _assign_poses(of_image, poses.get(image["id"], []))
         groups += of_image
     return groups
 
@@ -74,7 +74,7 @@ def poses_by_image(results: Sequence[Mapping[str, Any]]) -> dict[int, list[np.nd
     return dict(poses)
 
 
-def _share_out(groups: Sequence[Group], poses: Sequence[np.ndarray]) -> None:
+def _assign_poses(groups: Sequence[Group], poses: Sequence[np.ndarray]) -> None:
     """Give every pose of an image to the nearest of its groups."""
     boxes = [group.truth[group.truth[:, :, 2] > 0, :2] for group in groups]
     corners = np.array([(box.min(axis=0), box.max(axis=0)) for box in boxes]).reshape(-1, 4)

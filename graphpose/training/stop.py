@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+
+Handler = Callable[[int, FrameType | None], object] | int | None  # as signal.signal takes and returns it
 
 
 class Interrupted(KeyboardInterrupt):
@@ -35,13 +37,13 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal_number = 0
         self._since = 0.0
-        self._before: dict[int, Any] = {}
+        self._replaced: dict[int, Handler] = {}
 
     def __enter__(self) -> StopRequest:
         self.signal_number = 0
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
-                self._before[number] = signal.signal(number, self._note)
+                self._replaced[number] = signal.signal(number, self._note)
             except ValueError:  # not the main thread
                 break
         return self
@@ -57,6 +59,6 @@ class StopRequest:
             signal.raise_signal(number)
 
     def _restore(self) -> None:
-        while self._before:
-            number, handler = self._before.popitem()
+        while self._replaced:
+            number, handler = self._replaced.popitem()
             signal.signal(number, handler)

@@ -183,7 +183,7 @@ class Trainer:
         return parts
 
     def _gradients(self, images: Tensor, pif: Tensor, paf: Tensor, image_ids: list[int]) -> dict[str, Tensor]:
-        """Gradients of the loss of the whole (global) batch, which may pass the network in is_distributed parts."""
+        """Gradients of the loss of the whole (global) batch, which may pass the network in several parts."""
         size = math.ceil(len(images) / self.config.accumulate)
         shared = self.ranks.is_distributed or size < len(images)
         counts: dict[str, Tensor] | None = None

@@ -14,10 +14,10 @@ from graphpose.data.annotations.rules import (
     Record,
     Report,
     is_number,
-    refusal,
-    sound_annotations,
-    sound_images,
-    sound_records,
+    raise_first_error,
+    valid_annotations,
+    valid_images,
+    valid_records,
 )
 from graphpose.data.annotations.table import AREA_OF_BOX, Annotations, Images
 from graphpose.errors import GraphposeError
@@ -54,16 +54,16 @@ def from_coco(content: Any, path: Path, skeleton: Skeleton | None = None, report
         GraphposeError: when the file as a whole is not COCO: no images, no skeleton; without ``report`` also naming
             the record at fault.
     """
-    report = report or refusal(path)
+    report = report or raise_first_error(path)
     images, records, categories = _lists(content, path)
     category_id, skeleton = _category(categories, path, skeleton, needed=bool(records))
-    table = _images(sound_images(images, report))
-    records = sound_records(records, skeleton, category_id, table.position, report)
+    table = _images(valid_images(images, report))
+    records = valid_records(records, skeleton, category_id, table.position, report)
     image_index = np.array([table.position[record["image_id"]] for record in records], np.int64)
     order = np.argsort(image_index, kind="stable")
     records = [records[n] for n in order.tolist()]
     annotations = _columns(records, path, skeleton, category_id, table, image_index[order])
-    annotations = sound_annotations(annotations, report)
+    annotations = valid_annotations(annotations, report)
     annotations.keypoints[annotations.keypoints[:, :, 2] == 0] = 0
     return annotations
 

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphpose.data.annotations.mpii_release import HEAD_OF_DIAGONAL, ReleaseImage, load_mat, read_groups, read_release
-from graphpose.data.annotations.rules import Defect, Report, refusal, sound_keypoints
+from graphpose.data.annotations.rules import Defect, Report, raise_first_error, valid_keypoints
 from graphpose.data.annotations.table import Annotations, Images
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import MPII, Skeleton
@@ -219,8 +219,8 @@ def _table(
         group=np.zeros(N, np.int64) if group is None else group,
         regions=dict.fromkeys(np.flatnonzero(~labelled.any(axis=1)).tolist()),
     )
-    report = report or refusal(path)
-    annotations = sound_keypoints(annotations.select(np.arange(N)), report)
+    report = report or raise_first_error(path)
+    annotations = valid_keypoints(annotations.select(np.arange(N)), report)
     annotations.keypoints[annotations.keypoints[:, :, 2] == 0] = 0
     unknown = np.flatnonzero(annotations.labelled & ~(annotations.head_size > 0))
     for n, image_id in zip(annotations.ids[unknown].tolist(), annotations.image_ids[unknown].tolist(), strict=True):

@@ -54,8 +54,8 @@ class Broken(NamedTuple):
     message: str
 
 
-def refusal(path: Path) -> Report:
-    """The readers' way with defects: warnings pass, the first error is raised as GraphposeError naming the file."""
+def raise_first_error(path: Path) -> Report:
+    """A report for readers: warnings pass, the first error is raised as GraphposeError naming the file."""
 
     def report(defect: Defect) -> None:
         if defect.severity == "error":
@@ -64,19 +64,19 @@ def refusal(path: Path) -> Report:
     return report
 
 
-def sound_images(images: Sequence[Any], report: Report) -> list[Record]:
+def valid_images(images: Sequence[Any], report: Report) -> list[Record]:
     """The image records that break no rule."""
 
-    def is_defect(broken: Broken, image: Any) -> Defect:
+    def as_defect(broken: Broken, image: Any) -> Defect:
         image_id = image.get("id") if isinstance(image, dict) else None
         return Defect(broken.kind, "error", broken.message, image_id if is_id(image_id) else None)
 
     for rule in (_images_are_complete, _image_ids_are_unique, _sizes_are_pixels, _crowd_indices_are_numbers):
-        images = _without(images, rule(images), is_defect, report)
+        images = _valid(images, rule(images), as_defect, report)
     return list(images)
 
 
-def sound_records(
+def valid_records(
     records: Sequence[Any], skeleton: Skeleton, category_id: int, image_ids: Collection[int], report: Report
 ) -> list[Record]:
     """The annotation records of the keypoint category that a table can be made of.
@@ -89,7 +89,7 @@ def sound_records(
         report: is told of every record of the category that breaks a rule.
     """
 
-    def is_defect(broken: Broken, record: Any) -> Defect:
+    def as_defect(broken: Broken, record: Any) -> Defect:
         known = record if isinstance(record, dict) else {}
         image_id, annotation_id = (
             value if is_id(value) else None for value in (known.get("image_id"), known.get("id"))
@@ -97,7 +97,7 @@ def sound_records(
         return Defect(broken.kind, "error", broken.message, image_id, annotation_id)
 
     of_category = partial(_in_category, category_id)
-    records = _without(records, _annotations_have_ids(records, of_category), is_defect, report)
+    records = _valid(records, _annotations_have_ids(records, of_category), as_defect, report)
     records = [record for record in records if of_category(record)]
     K = skeleton.num_keypoints
     for rule in (
@@ -108,28 +108,28 @@ def sound_records(
         _areas_are_numbers,
         _counts_are_integers,
     ):
-        records = _without(records, rule(records), is_defect, report)
+        records = _valid(records, rule(records), as_defect, report)
     return list(records)
 
 
-def sound_annotations(annotations: Annotations, report: Report) -> Annotations:
+def valid_annotations(annotations: Annotations, report: Report) -> Annotations:
     """The annotations of a COCO-format file whose values mean something.
 
     Args:
         annotations: a table with NaN where the file has something other than a number.
         report: is told of every other annotation, and of those that state a doubtful number of keypoints.
     """
-    annotations = sound_keypoints(annotations, report)
+    annotations = valid_keypoints(annotations, report)
     for rule in (_boxes_are_finite, _areas_are_positive):
-        annotations = _without_rows(annotations, list(rule(annotations)), report)
+        annotations = _valid_rows(annotations, list(rule(annotations)), report)
     _report_rows(annotations, _counts_are_of_labelled(annotations), "warning", report)
     return annotations
 
 
-def sound_keypoints(annotations: Annotations, report: Report) -> Annotations:
+def valid_keypoints(annotations: Annotations, report: Report) -> Annotations:
     """The annotations whose keypoints are finite and of a known visibility; of any form of file."""
     for rule in (_keypoints_are_finite, _visibilities_are_known):
-        annotations = _without_rows(annotations, list(rule(annotations)), report)
+        annotations = _valid_rows(annotations, list(rule(annotations)), report)
     return annotations
 
 
@@ -138,18 +138,18 @@ def is_id(value: Any) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
 
 
-def _without(
-    records: Sequence[Any], wrong: Iterable[Broken], is_defect: Callable[[Broken, Any], Defect], report: Report
+def _valid(
+    records: Sequence[Any], wrong: Iterable[Broken], as_defect: Callable[[Broken, Any], Defect], report: Report
 ) -> Sequence[Any]:
     """The records that are not ``wrong``, which are reported."""
     positions = set()
     for broken in wrong:
-        report(is_defect(broken, records[broken.position]))
+        report(as_defect(broken, records[broken.position]))
         positions.add(broken.position)
     return [record for n, record in enumerate(records) if n not in positions] if positions else records
 
 
-def _without_rows(annotations: Annotations, wrong: Sequence[Broken], report: Report) -> Annotations:
+def _valid_rows(annotations: Annotations, wrong: Sequence[Broken], report: Report) -> Annotations:
     _report_rows(annotations, wrong, "error", report)
     rows = [broken.position for broken in wrong]
     return annotations.select(~np.isin(np.arange(len(annotations)), rows)) if rows else annotations

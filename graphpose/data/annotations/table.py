@@ -113,28 +113,28 @@ class Annotations:
         return self.images.ids[self.image_index]
 
     @cached_property
-    def first(self) -> np.ndarray:
-        """(I + 1,) int64: the annotations of image i are rows first[i] … first[i + 1] − 1."""
+    def ptr(self) -> np.ndarray:
+        """(I + 1,) int64, as CSR has it: the annotations of image i are rows ptr[i] … ptr[i + 1] − 1."""
         return np.searchsorted(self.image_index, np.arange(len(self.images) + 1))
 
     def rows(self, image: int) -> slice:
         """Rows of the annotations of image ``image`` (index)."""
-        return slice(int(self.first[image]), int(self.first[image + 1]))
+        return slice(int(self.ptr[image]), int(self.ptr[image + 1]))
 
     def select(self, index: np.ndarray) -> Annotations:
         """Annotations at ``index`` (boolean, or integer in any order); all images stay."""
         rows = np.flatnonzero(index) if index.dtype == bool else index
         rows = rows[np.argsort(self.image_index[rows], kind="stable")]
-        return self._taken(self.images, rows, self.image_index[rows])
+        return self._take(self.images, rows, self.image_index[rows])
 
     def select_images(self, index: np.ndarray) -> Annotations:
         """Images at ``index`` (integer array, each once) in that order, with their annotations."""
-        parts = [np.arange(self.first[i], self.first[i + 1]) for i in index]
+        parts = [np.arange(self.ptr[i], self.ptr[i + 1]) for i in index]
         rows = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-        image_index = np.repeat(np.arange(len(index)), self.first[index + 1] - self.first[index])
-        return self._taken(self.images.select(index), rows, image_index)
+        image_index = np.repeat(np.arange(len(index)), self.ptr[index + 1] - self.ptr[index])
+        return self._take(self.images.select(index), rows, image_index)
 
-    def _taken(self, images: Images, rows: np.ndarray, image_index: np.ndarray) -> Annotations:
+    def _take(self, images: Images, rows: np.ndarray, image_index: np.ndarray) -> Annotations:
         return Annotations(
             path=self.path,
             skeleton=self.skeleton,

@@ -40,7 +40,7 @@ def test_a_selection_in_any_order_stays_grouped_by_image_and_keeps_its_regions()
     annotations = table().select(np.array([2, 1, 0]))
     assert annotations.ids.tolist() == [10, 12, 11]
     assert annotations.regions == {1: "region of 12"}
-    assert annotations.first.tolist() == [0, 1, 1, 3]
+    assert annotations.ptr.tolist() == [0, 1, 1, 3]
     assert table().select(np.array([False, True, False])).ids.tolist() == [11]
 
 
