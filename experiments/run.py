@@ -50,7 +50,7 @@ experiment.captured_out_filter = without_progress_bars
 experiment.doc = f"""{__doc__}
 Named configurations, each in experiments/configs/:
 
-{chr(10).join(f"    {name:12}{purpose}" for name, purpose in PURPOSES.items())}
+{chr(10).join(f"    {name:17}{purpose}" for name, purpose in PURPOSES.items())}
 """
 experiment.configurations.append(ExplainedConfig(DEFAULTS | {"resume": ""}, EXPLANATIONS))
 for name, values in NAMED.items():

@@ -22,7 +22,7 @@ from torch import nn
 
 from graphpose.errors import GraphposeError
 from graphpose.nn.config import PoseNetworkConfig
-from graphpose.nn.network import PoseNetwork
+from graphpose.nn.network import GRAPH_MODULES, PoseNetwork
 from graphpose.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -198,6 +198,17 @@ def _problem(file: BinaryIO) -> str | None:
     return None if _digest(file, length) == digest else "its checksum is wrong"
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file ends as a checkpoint does; it may be damaged all the same."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - TRAILER.size, 0))
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
 def require_skeleton(content: Mapping[str, Any], skeleton: Skeleton, path: Path) -> None:
     """Refuse a checkpoint whose skeleton is not ``skeleton``.
 
@@ -268,7 +279,13 @@ def network_from_baseline(
     Raises:
         GraphposeError: see :func:`load_network`; the checkpoint has graphs already, or a setting is not of the graphs.
     """
-    content = load_checkpoint(path)
+    return baseline_with_graphs(load_checkpoint(path), path, ema=ema, skeleton=skeleton, **settings)
+
+
+def baseline_with_graphs(
+    content: Mapping[str, Any], path: Path, *, ema: bool = True, skeleton: Skeleton | None = None, **settings: Any
+) -> PoseNetwork:
+    """As :func:`network_from_baseline`, from the content of a checkpoint that was read already."""
     if skeleton is not None:
         require_skeleton(content, skeleton, path)
     baseline = PoseNetworkConfig.from_dict(content["config"])
@@ -288,8 +305,21 @@ def network_from_baseline(
         missing, unexpected = network.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {error}") from error
-    new = ("keypoint_graph.", "pif_pyramid.", "paf_pyramid.")
-    if unexpected or any(not key.startswith(new) for key in missing):
-        odd = [*unexpected, *(key for key in missing if not key.startswith(new))]
+    odd = [*unexpected, *(key for key in missing if key.split(".")[0] not in GRAPH_MODULES)]
+    if odd:
         raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {odd[0]}")
     return network
+
+
+def card_of_successor(content: Mapping[str, Any], path: Path) -> dict[str, str] | None:
+    """The card of a network that is trained on from another: its origin, licence and citation, not its figures.
+
+    Args:
+        content: of the other's checkpoint.
+        path: of that checkpoint.
+    """
+    card = content.get("card")
+    if card is None:
+        return None
+    kept = {name: card[name] for name in ("licence", "citation") if name in card}
+    return {"origin": f"trained on from {path.name}: {card.get('origin', 'unknown')}", **kept}

@@ -36,6 +36,7 @@ MACHINE_KEYS = ("data_root", "device", "workers")
 LATER_KEYS: dict[str, Any] = {
     "decoder.join_spread_floor": 0.02,
     "decoder.join_max_scale_deviation": 5.0,
+    "baseline_learning_rate_factor": 1.0,
     "norm_eps": None,
     "scale_activation": "softplus",
     "scale_factor": 1.0,
@@ -77,6 +78,8 @@ class TableRun:
     def folder(self) -> Path:
         """Folder of the run's attempts; another one after the named configuration itself has changed."""
         usual = identifying(DEFAULTS | NAMED[self.named])
+        if isinstance(usual["pretrained"], str):
+            usual["pretrained"] = file_digest(usual["pretrained"])
         settings = tuple(
             (key, file_digest(value) if key == "pretrained" else value)
             for key, value in self.settings

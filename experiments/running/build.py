@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from experiments.configs.data import DataConfig
 from experiments.configs.settings import Settings
+from graphpose.checkpoint import GRAPH_SETTINGS, baseline_with_graphs, is_checkpoint
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.demo.dataset import DemoDataset
@@ -16,6 +20,11 @@ from graphpose.data.open import open_dataset
 from graphpose.data.transforms import EvalTransform, TrainTransform
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
+
+# What of a baseline a run does not have to name: left at their defaults, these are the baseline's.
+BASELINES_OWN = ("backbone_variant", "norm_eps", "scale_activation", "scale_factor", "spread_activation")
 
 
 def build_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDataset]:
@@ -70,6 +79,56 @@ def build_loaders(
         make_loader(train, transform, data.batch_size, shuffle=True, drop_last=drop_last, **shared),
         make_loader(val, EvalTransform(data.long_edge), data.evaluation_batch_size, shuffle=False, **shared),
     )
+
+
+def pretrained_baseline(config: PoseNetworkConfig) -> Path | None:
+    """The checkpoint that ``pretrained`` names; None where it names a backbone's weights, or nothing."""
+    path = Path(config.pretrained) if isinstance(config.pretrained, str) else None
+    return path if path is not None and is_checkpoint(path) else None
+
+
+def build_network(
+    config: PoseNetworkConfig, resumed: Mapping[str, Any] | None = None, baseline: Mapping[str, Any] | None = None
+) -> PoseNetwork:
+    """The network of a run.
+
+    Args:
+        config: of the run.
+        resumed: content of the checkpoint that the run goes on from; its network is that of the checkpoint, and the
+            pretrained file from which the run once began is not needed.
+        baseline: content of the checkpoint in ``config.pretrained``, whose trunk and heads the network begins with.
+
+    Raises:
+        GraphposeError: the baseline has another skeleton or another trunk than the run is configured for, or graphs.
+    """
+    if resumed is not None:
+        network = PoseNetwork.from_state(PoseNetworkConfig.from_dict(resumed["config"]), resumed["network"])
+    elif baseline is not None:
+        path, graphs = Path(str(config.pretrained)), {key: getattr(config, key) for key in GRAPH_SETTINGS}
+        network = baseline_with_graphs(baseline, path, skeleton=config.skeleton, **graphs)
+        _require_same_trunk(config, network.config, path)
+    else:
+        return PoseNetwork(config)
+    network.config = dataclasses.replace(network.config, pretrained=config.pretrained)
+    return network
+
+
+def _require_same_trunk(config: PoseNetworkConfig, baseline: PoseNetworkConfig, path: Path) -> None:
+    """GraphposeError naming every setting that has to be the baseline's."""
+    differing = []
+    for field in dataclasses.fields(config):
+        name, own = field.name, getattr(baseline, field.name)
+        chosen = getattr(config, name)
+        left_open = name in ("skeleton", "pretrained") or (name in BASELINES_OWN and chosen == field.default)
+        if chosen != own and not left_open:
+            differing.append((name, chosen, own))
+    if differing:
+        wanted = " ".join(f"{name}={list(own) if isinstance(own, tuple) else own}" for name, _, own in differing)
+        found = ", ".join(f"{name}={chosen}" for name, chosen, _ in differing)
+        raise GraphposeError(
+            f"pretrained='{path}' is a baseline with {wanted}, but the run has {found}; set {wanted}, or name the "
+            "checkpoint of another baseline"
+        )
 
 
 def resolve_device(name: str) -> torch.device:

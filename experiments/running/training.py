@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,13 @@ from sacred.utils import SacredError
 
 from experiments.configs.settings import Settings, build_settings
 from experiments.running import plots
-from experiments.running.build import build_datasets, build_loaders, resolve_device
+from experiments.running.build import (
+    build_datasets,
+    build_loaders,
+    build_network,
+    pretrained_baseline,
+    resolve_device,
+)
 from experiments.running.epochs import (
     append_relations,
     copy_relations,
@@ -26,7 +31,7 @@ from experiments.running.epochs import (
 )
 from experiments.running.records import run_folder, send_artefacts, source_version
 from experiments.running.resume import CHECKPOINT
-from graphpose.checkpoint import load_checkpoint, require_skeleton
+from graphpose.checkpoint import card_of_successor, load_checkpoint, require_skeleton
 from graphpose.data.batch import Batch
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
@@ -37,7 +42,6 @@ from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.inference.evaluate import Evaluation, evaluate
 from graphpose.metrics.protocol import headline_names
 from graphpose.nn.losses import PoseLoss
-from graphpose.nn.network import PoseNetwork
 from graphpose.training.checkpointer import Checkpointer
 from graphpose.training.random_state import derived_seed
 from graphpose.training.stop import StopRequest
@@ -99,17 +103,21 @@ def train_and_evaluate(
     settings = build_settings(config, train_set.skeleton)
     train_loader, val_loader = build_loaders(settings, train_set, val_set, seed, ranks)
     content = load_checkpoint(checkpoint) if checkpoint else None
-    trainer = build_trainer(settings, train_loader, run, seed, ranks, content)
+    path = None if checkpoint else pretrained_baseline(settings.network)
+    baseline = load_checkpoint(path) if path else None
+    trainer = build_trainer(settings, train_loader, run, seed, ranks, content, baseline)
+    card = card_of_successor(baseline, path) if baseline and path else (content or {}).get("card")
     if checkpoint and content is not None:
         resume(trainer, checkpoint, content, train_set, run)
         copy_relations(trainer, checkpoint.parent, folder)
+    del content, baseline  # as much memory as the network and its optimiser
     decoder = build_decoder(trainer.network.spec, settings.decoder)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
     evaluation: Evaluation | None = None
     with contextlib.closing(train_loader), contextlib.closing(val_loader):
-        checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder.to_dict(), config, stop)
+        checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder.to_dict(), config, stop, card)
         checkpointer.save()  # a folder that cannot be written to is found now, not after hours
         append_relations(trainer, folder)
         if isinstance(train_set, CachedDataset) and not trainer.finished:
@@ -149,22 +157,22 @@ def make_samples(cache: CachedDataset, checkpointer: Checkpointer, ranks: Ranks)
 
 
 def build_trainer(
-    settings: Settings, loader: PoseLoader, run: Run, seed: int, ranks: Ranks, content: Mapping[str, Any] | None = None
+    settings: Settings,
+    loader: PoseLoader,
+    run: Run,
+    seed: int,
+    ranks: Ranks,
+    resumed: Mapping[str, Any] | None = None,
+    baseline: Mapping[str, Any] | None = None,
 ) -> Trainer:
     """Network and trainer; the same weights on every rank, graphs and noise of its own.
 
     Args:
         settings, loader, run, seed, ranks: what they are built from.
-        content: of the checkpoint whose weights come next; the pretrained ones, from which the run once began and which
-            decided its backbone's variant, are not needed then.
+        resumed, baseline: see :func:`~experiments.running.build.build_network`.
     """
     torch.manual_seed(seed)
-    if content is None:
-        network = PoseNetwork(settings.network)
-    else:
-        variant = content["config"]["backbone_variant"]
-        network = PoseNetwork(dataclasses.replace(settings.network, pretrained=False, backbone_variant=variant))
-        network.config = dataclasses.replace(network.config, pretrained=settings.network.pretrained)
+    network = build_network(settings.network, resumed, baseline)
     network.to(resolve_device(settings.data.device))
     torch.manual_seed(derived_seed(seed, ranks.rank))
     network.seed_graphs(derived_seed(seed, ranks.rank))

@@ -21,6 +21,9 @@ from graphpose.nn.fold import fold_pyramid
 from graphpose.nn.heads import FieldHead
 from graphpose.nn.keypoint_graph import KeypointGraph, configured_adjacency
 
+# What a DGCN has beside the trunk and the heads of its baseline.
+GRAPH_MODULES = ("keypoint_graph", "pif_pyramid", "paf_pyramid")
+
 
 class PoseNetwork(nn.Module):
     """DGCN, or with ``adjacency="none"`` its PifPaf baseline.

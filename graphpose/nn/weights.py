@@ -8,6 +8,7 @@ features; the variant must be declared by the file or by the configuration.
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -133,7 +134,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
                 return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the formats' own exceptions are many (zip, pickle, header); all mean the same here
-        raise GraphposeError(f"weights file '{path}' cannot be read: {error}") from error
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        refused = isinstance(error, pickle.UnpicklingError)  # it holds more than tensors
+        advice = "; of a file of OpenPifPaf, graphpose import makes a checkpoint" if refused else ""
+        raise GraphposeError(f"weights file '{path}' cannot be read: {reason}{advice}") from error
     if isinstance(content, dict):
         content = content.get("state_dict", content)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):

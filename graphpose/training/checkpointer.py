@@ -25,6 +25,7 @@ class Checkpointer:
         decoder: see :func:`graphpose.checkpoint.save_checkpoint`.
         configuration: of the run, to be taken from the checkpoint where it is resumed.
         stop: asks for a checkpoint and the end of the run.
+        card: of the weights that training began from, see :func:`graphpose.checkpoint.save_checkpoint`.
     """
 
     def __init__(
@@ -34,14 +35,18 @@ class Checkpointer:
         decoder: Mapping[str, Any],
         configuration: Mapping[str, Any],
         stop: StopRequest,
+        card: Mapping[str, str] | None = None,
     ) -> None:
         self.trainer, self.path, self.stop = trainer, path, stop
-        self.decoder, self.configuration = decoder, configuration
+        self.decoder, self.configuration, self.card = decoder, configuration, card
         self._saved = time.monotonic()
 
     def save(self, path: Path | None = None) -> None:
         """Write the checkpoint now, or one of the same state to another ``path``."""
-        self.trainer.save(path or self.path, self.decoder, configuration=self.configuration, keep_previous=path is None)
+        self.trainer.save(
+            path or self.path, self.decoder, configuration=self.configuration, card=self.card,
+            keep_previous=path is None,
+        )  # fmt: skip
         self._saved = time.monotonic()
 
     def after_step(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from graphpose.errors import GraphposeError
@@ -16,6 +17,9 @@ class TrainConfig:
         epochs: passes over the training set.
         optimizer: "sgd" (Nesterov momentum) or "adamw".
         learning_rate: at the end of the warm-up.
+        baseline_learning_rate_factor: learning rate of trunk and heads as a fraction of ``learning_rate``, which the
+            DGCMs have. Below 1 trunk and heads that are trained already stay near what they are while fresh DGCMs
+            learn; 0 keeps them.
         momentum: of SGD; AdamW's first beta is 0.9.
         weight_decay: of the optimiser; batch-norm and bias are exempt.
         schedule: "constant", "step" (a factor of ten at each milestone) or "cosine" (to zero at the end).
@@ -42,6 +46,7 @@ class TrainConfig:
     epochs: int = 100
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 1e-3
+    baseline_learning_rate_factor: float = 1.0
     momentum: float = 0.95
     weight_decay: float = 0.0
     schedule: Literal["constant", "step", "cosine"] = "step"
@@ -68,6 +73,8 @@ class TrainConfig:
         require(self.epochs >= 1, f"epochs={self.epochs} must be at least 1")
         require(self.optimizer in ("sgd", "adamw"), f"optimizer='{self.optimizer}' must be sgd or adamw")
         require(self.learning_rate > 0, f"learning_rate={self.learning_rate} must be positive")
+        factor = self.baseline_learning_rate_factor
+        require(0 <= factor < math.inf, f"baseline_learning_rate_factor={factor} must be a number from 0 on")
         require(
             self.schedule in ("constant", "step", "cosine"),
             f"schedule='{self.schedule}' must be constant, step or cosine",

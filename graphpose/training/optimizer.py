@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
+from graphpose.nn.network import GRAPH_MODULES
 from graphpose.training.config import TrainConfig
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser over all parameters; vectors (batch norm, biases) without weight decay."""
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """The optimiser over all parameters; vectors (batch norm, biases) without weight decay.
+
+    Args:
+        network: a :class:`~graphpose.nn.network.PoseNetwork`.
+        config: of the run.
+
+    Returns:
+        Two parameter groups; with a ``baseline_learning_rate_factor`` two for the DGCMs, where there are any, and then
+        two for trunk and heads.
+    """
+    factor = config.baseline_learning_rate_factor
+    if factor == 1.0:
+        groups = _decayed_and_not(network.parameters(), config)
+    else:
+        dgcms: list[nn.Parameter] = []
+        baseline: list[nn.Parameter] = []
+        for name, parameter in network.named_parameters():
+            (dgcms if name.split(".")[0] in GRAPH_MODULES else baseline).append(parameter)
+        groups = _decayed_and_not(dgcms, config) if dgcms else []
+        groups += [group | {"lr": factor * config.learning_rate} for group in _decayed_and_not(baseline, config)]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def _decayed_and_not(parameters: Iterable[nn.Parameter], config: TrainConfig) -> list[dict[str, Any]]:
+    """Two parameter groups: matrices and convolutions, and what weight decay is not for."""
+    parameters = list(parameters)
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def learning_rate_factor(epoch: float, config: TrainConfig) -> float:

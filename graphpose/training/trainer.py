@@ -237,6 +237,7 @@ class Trainer:
         decoder: Mapping[str, Any] | None = None,
         *,
         configuration: Mapping[str, Any] | None = None,
+        card: Mapping[str, str] | None = None,
         keep_previous: bool = False,
     ) -> None:
         """Write a checkpoint from which :meth:`restore` trains on; to be called on all ranks, rank 0 writes.
@@ -245,6 +246,7 @@ class Trainer:
             path: the file.
             decoder: as in :func:`save_checkpoint`.
             configuration: plain values that the caller wants back when the run is resumed.
+            card: as in :func:`save_checkpoint`.
             keep_previous: as in :func:`save_checkpoint`.
 
         Raises:
@@ -262,7 +264,7 @@ class Trainer:
         training = state | {"configuration": dict(configuration or {})}
         ema = None if self.ema is None else self.ema.module
         save_checkpoint(
-            path, self.network, self.network.config, ema=ema, decoder=decoder, training=training,
+            path, self.network, self.network.config, ema=ema, decoder=decoder, training=training, card=card,
             keep_previous=keep_previous,
         )  # fmt: skip
 

@@ -1,6 +1,5 @@
 """Runs that are killed, told to stop or fail, as Sacred records them, and how they go on."""
 
-import dataclasses
 import json
 import os
 import re
@@ -8,23 +7,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from experiments.configs.named import DEFAULTS
-from experiments.configs.settings import build_settings
 from experiments.running import records, training
 from experiments.running.launch import sacred_arguments
 from experiments.running.resume import refuse_changes
 from graphpose.checkpoint import load_checkpoint
-from graphpose.data.demo.dataset import DemoDataset
-from graphpose.data.loader import make_loader
-from graphpose.data.transforms import EvalTransform
-from graphpose.distributed import SINGLE_PROCESS
 from graphpose.errors import GraphposeError
-from graphpose.nn.network import PoseNetwork
 from tests.experiments.in_process import EXPERIMENTS, import_run, launch
 
 TINY = [
@@ -118,22 +110,6 @@ def test_a_run_that_was_stored_before_a_key_came_is_resumed_with_its_default():
     changed = DEFAULTS | {"loss": DEFAULTS["loss"] | {"pif_offset": 9.0}}
     with pytest.raises(GraphposeError, match=r"loss\.pif_offset=9\.0, but the run to resume has loss\.pif_offset=4\.0"):
         refuse_changes(changed, stored)
-
-
-def test_a_resumed_run_keeps_the_trunk_that_its_pretrained_weights_once_decided():
-    """ResNet v1 and v1.5 have weights of the same names and shapes."""
-    changes = {"backbone": "resnet26", "stem_pool": False, "pretrained": "no_longer_there.pth", "upsample": 2}
-    settings = build_settings(DEFAULTS | changes)
-    loader = make_loader(DemoDataset(2, size=64), EvalTransform(None), 1, shuffle=False)
-    record, content = SimpleNamespace(log_scalar=None), {"config": {"backbone_variant": "v1"}}
-    network = training.build_trainer(settings, loader, record, 1, SINGLE_PROCESS, content).network
-    assert (network.config.backbone_variant, network.config.pretrained) == ("v1", "no_longer_there.pth")
-    v1 = PoseNetwork(dataclasses.replace(settings.network, pretrained=False, backbone_variant="v1"))
-    v1.load_state_dict(network.state_dict())
-    images = torch.randn(1, 3, 64, 64)
-    torch.testing.assert_close(v1.eval()(images)["pif"], network.eval()(images)["pif"])  # v1.5 is far off
-    with pytest.raises(GraphposeError, match="no_longer_there"):
-        training.build_trainer(settings, loader, record, 1, SINGLE_PROCESS)
 
 
 def test_a_folder_of_runs_is_read_wherever_it_stands_among_the_words(run):

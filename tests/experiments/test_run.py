@@ -120,7 +120,7 @@ def test_data_and_devices_that_are_not_there_are_named():
         build.resolve_device("gpu")
 
 
-@pytest.mark.parametrize("name", ["demo", "coco", "coco_local", "coco_eight"])
+@pytest.mark.parametrize("name", ["demo", "coco", "coco_from_pifpaf", "coco_local", "coco_eight"])
 def test_every_named_configuration_builds(name):
     settings = build_settings(DEFAULTS | NAMED[name])
     assert settings.network.adjacency == "dynamic"
@@ -165,7 +165,9 @@ def test_mpii_and_crowdpose_photographs_train_and_are_scored_by_their_own_rules(
 def test_every_key_and_every_named_configuration_is_explained_in_one_line():
     assert {key for key, _ in flatten(DEFAULTS)} == ANNOTATIONS.keys()
     assert ANNOTATIONS.keys() <= EXPLANATIONS.keys()
-    assert list(PURPOSES) == list(NAMED) == ["demo", "coco", "coco_local", "coco_eight", "crowdpose", "mpii"]
+    assert list(PURPOSES) == list(NAMED) == [
+        "demo", "coco", "coco_local", "coco_eight", "coco_from_pifpaf", "crowdpose", "mpii"
+    ]  # fmt: skip
     lines = [*EXPLANATIONS.values(), *PURPOSES.values()]
     assert all(line and "\n" not in line and "``" not in line and ":class:" not in line for line in lines)
     assert EXPLANATIONS["gamma"] == "γ of Eq. 6"  # the dot of an abbreviation ends no sentence
