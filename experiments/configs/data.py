@@ -6,6 +6,7 @@ import dataclasses
 import os
 from typing import Literal
 
+from graphpose.data.config import TrainSetConfig
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import FusionConfig
 
@@ -28,6 +29,9 @@ class DataConfig:
         demo_max_persons: most persons in a scene of "demo".
         train_annotations: annotation file of all but "demo", relative to ``data_root``.
         train_images: folder of its images, relative to ``data_root``.
+        train_sets: several sets in place of ``train_annotations``, read into the skeleton of ``val_annotations``; of
+            each annotations, images, weight and options, see :class:`~graphpose.data.config.TrainSetConfig`.
+        epoch_images: images of an epoch of ``train_sets``; 0 for the sum of weight times images.
         val_annotations: annotation file for evaluation, relative to ``data_root``.
         val_images: folder of its images, relative to ``data_root``.
         data_root: folder of the data sets; GRAPHPOSE_DATA of the environment unless it is set.
@@ -55,6 +59,8 @@ class DataConfig:
     demo_max_persons: int = 6
     train_annotations: str = ""
     train_images: str = ""
+    train_sets: tuple[TrainSetConfig, ...] = ()
+    epoch_images: int = 0
     val_annotations: str = ""
     val_images: str = ""
     data_root: str = dataclasses.field(default_factory=lambda: os.environ.get("GRAPHPOSE_DATA", ""))
@@ -69,10 +75,25 @@ class DataConfig:
         for key in ("image_size", "batch_size", "evaluation_batch_size", "demo_train_scenes", "demo_val_scenes"):
             if getattr(self, key) < 1:
                 raise GraphposeError(f"{key}={getattr(self, key)} must be a positive whole number")
-        for key in ("workers", "contact_sheet_images"):
+        for key in ("workers", "contact_sheet_images", "epoch_images"):
             if getattr(self, key) < 0:
                 raise GraphposeError(f"{key}={getattr(self, key)} must not be negative")
+        if self.train_sets:
+            self._check_train_sets()
+        elif self.epoch_images:
+            raise GraphposeError(f"epoch_images={self.epoch_images} without train_sets; one set is seen once an epoch")
         _ = self.fusion  # refuses scales that cannot be fused
+
+    def _check_train_sets(self) -> None:
+        if self.data == "demo":
+            raise GraphposeError("train_sets with data=demo; rendered scenes are no set of files, name data=coco")
+        for key in ("train_annotations", "train_images", "image_ids"):
+            if getattr(self, key):
+                raise GraphposeError(f"train_sets and {key}={getattr(self, key)}; give one of both")
+        names = [one.name for one in self.train_sets]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise GraphposeError(f"train_sets: two sets have the name '{twice}'; give each its own `name`")
 
     @property
     def fusion(self) -> FusionConfig:

@@ -1,7 +1,7 @@
 """Defaults of every key: the paper's settings, or the baseline's where the paper is silent.
 
 Keys of the network, of training and of the data are flat (``adjacency=dynamic epochs=3``); those of the loss, the
-augmentation and the decoder are grouped (``loss.pif_offset=2 augment.rotation=10 decoder.min_score=0.2``).
+augmentation, crowds and the decoder are grouped (``loss.pif_offset=2 augment.rotation=10 decoder.min_score=0.2``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any
 
 from experiments.configs.data import DataConfig
-from graphpose.data.config import AugmentConfig
+from graphpose.data.config import AugmentConfig, CrowdConfig
 from graphpose.fields.config import DecoderConfig
 from graphpose.nn.config import LossConfig, PoseNetworkConfig
 from graphpose.training.config import TrainConfig
@@ -25,6 +25,7 @@ def _values(config: Any) -> dict[str, Any]:
 GROUPS: dict[str, dict[str, Any]] = {
     "loss": _values(LossConfig()),
     "augment": _values(AugmentConfig()),
+    "crowd": _values(CrowdConfig()),
     "decoder": _values(DecoderConfig(join_fragments=True)),
 }
 PAPER: dict[str, Any] = _values(PoseNetworkConfig()) | _values(TrainConfig()) | _values(DataConfig()) | GROUPS

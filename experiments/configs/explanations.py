@@ -28,6 +28,7 @@ EXPLANATIONS: dict[str, str] = {
     "seed": "of weights, drawn graphs, augmentation and demo scenes; drawn anew where it is not set",
     "loss": "weights and normalisation",
     "augment": "random changes of a training image",
+    "crowd": "training images composed of several",
     "decoder": "thresholds from fields to poses",
 }
 for _config in FLAT:

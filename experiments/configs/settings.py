@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from experiments.configs.data import DataConfig
-from graphpose.data.config import AugmentConfig
+from graphpose.data.config import AugmentConfig, CrowdConfig
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.nn.config import LossConfig, PoseNetworkConfig
@@ -18,7 +18,7 @@ from graphpose.skeleton import COCO, Skeleton
 from graphpose.training.config import TrainConfig
 
 FLAT = (PoseNetworkConfig, TrainConfig, DataConfig)
-GROUPED = {"loss": LossConfig, "augment": AugmentConfig, "decoder": DecoderConfig}
+GROUPED = {"loss": LossConfig, "augment": AugmentConfig, "crowd": CrowdConfig, "decoder": DecoderConfig}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Settings:
     train: TrainConfig
     loss: LossConfig
     augment: AugmentConfig
+    crowd: CrowdConfig
     decoder: DecoderConfig
     data: DataConfig
 
@@ -44,6 +45,7 @@ def _annotations() -> dict[str, Any]:
 
 
 ANNOTATIONS = _annotations()
+NESTED = ("train_sets",)  # keys whose values are lists of settings
 
 
 def conforms(value: Any, hint: Any) -> bool:
@@ -58,6 +60,8 @@ def conforms(value: Any, hint: Any) -> bool:
             return False
         items = arguments[:1] * len(value) if arguments[-1] is ... else arguments
         return len(items) == len(value) and all(map(conforms, value, items))
+    if dataclasses.is_dataclass(hint):
+        return isinstance(value, Mapping)  # its keys and values are checked one by one, see _entries
     kinds = (int, float) if hint is float else hint
     return isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
 
@@ -72,8 +76,38 @@ def describe(hint: Any) -> str:
     if origin is tuple:
         length = "" if arguments[-1] is ... else f" of {len(arguments)}"
         return f"a list{length}, each of it {describe(arguments[0])}"
+    if dataclasses.is_dataclass(hint):
+        return "{" + ", ".join(f"{key}: …" for key in _required(hint)) + "}, other keys as they are needed"
     names = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", types.NoneType: "None"}
     return names[hint]
+
+
+def _required(config: Any) -> list[str]:
+    """Keys of a dataclass that have no default."""
+    return [field.name for field in dataclasses.fields(config) if field.default is dataclasses.MISSING]
+
+
+def _built_entries(key: str, entries: Any, hint: Any) -> tuple[Any, ...]:
+    """A list of settings of the dataclass that ``hint`` is a tuple of.
+
+    Raises:
+        GraphposeError: names the entry and its key.
+    """
+    dataclass = typing.get_args(hint)[0]
+    hints = typing.get_type_hints(dataclass)
+    built = []
+    for number, entry in enumerate(entries):
+        place = f"{key}[{number}]"
+        for name, value in entry.items():
+            if name not in hints:
+                raise GraphposeError(f"{place} has an unknown key '{name}'; there are {', '.join(hints)}")
+            if not conforms(value, hints[name]):
+                raise GraphposeError(f"{place}: {name}={value} must be {describe(hints[name])}")
+        missing = [name for name in _required(dataclass) if name not in entry]
+        if missing:
+            raise GraphposeError(f"{place} lacks {' and '.join(missing)}")
+        built.append(dataclass(**entry))
+    return tuple(built)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -134,6 +168,8 @@ def build_settings(config: Mapping[str, Any], skeleton: Skeleton = COCO) -> Sett
     def build(dataclass: Any, values: Mapping[str, Any], **others: Any) -> Any:
         for name in values.keys() & {field.name for field in dataclasses.fields(dataclass)}:
             others[name] = tuple(values[name]) if isinstance(values[name], (list, tuple)) else values[name]
+            if name in NESTED:
+                others[name] = _built_entries(name, values[name], ANNOTATIONS[name])
         return dataclass(**others)
 
     values = {**config, "adjacency": config["adjacency"] or "none"}
@@ -142,6 +178,7 @@ def build_settings(config: Mapping[str, Any], skeleton: Skeleton = COCO) -> Sett
         train=build(TrainConfig, values),
         loss=build(LossConfig, values["loss"]),
         augment=build(AugmentConfig, values["augment"]),
+        crowd=build(CrowdConfig, values["crowd"]),
         decoder=build(DecoderConfig, values["decoder"]),
         data=build(DataConfig, values),
     )

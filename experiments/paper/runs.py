@@ -41,6 +41,11 @@ LATER_KEYS: dict[str, Any] = {
     "scale_activation": "softplus",
     "scale_factor": 1.0,
     "spread_activation": "linear",
+    "train_sets": [],
+    "epoch_images": 0,
+    "crowd.mosaic": 0.0,
+    "crowd.paste": 0.0,
+    "crowd.paste_size": [0.2, 0.6],
 }
 
 REFUSAL = "refused.txt"  # why the last start of a run came to nothing, beside its attempts
@@ -135,13 +140,14 @@ def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
     def kept(key: str, value: Any) -> bool:
         return key not in MACHINE_KEYS and (key not in LATER_KEYS or LATER_KEYS[key] != value)
 
-    return {
+    identity = {
         key: {name: one for name, one in value.items() if kept(f"{key}.{name}", one)}
         if isinstance(value, Mapping)
         else value
         for key, value in config.items()
         if kept(key, value)
     }
+    return {key: value for key, value in identity.items() if value != {}}  # a group all of whose keys came later
 
 
 @functools.cache

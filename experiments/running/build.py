@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import PoseLoader, make_loader
+from graphpose.data.mix import Weighted, open_mix
+from graphpose.data.mosaic import CrowdTransform
 from graphpose.data.open import open_dataset
-from graphpose.data.transforms import EvalTransform, TrainTransform
+from graphpose.data.transforms import EvalTransform, TrainTransform, Transform
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.nn.config import PoseNetworkConfig
@@ -43,8 +45,7 @@ def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDatase
             DemoDataset(data.demo_val_scenes, seed=2**31, size=size, max_persons=persons),
         )
     root = Path(data.data_root)
-    for key in ("train_annotations", "train_images", "val_annotations", "val_images"):
-        path = getattr(data, key)
+    for key, path in _needed_paths(data):
         if not path:
             raise GraphposeError(
                 f"data={data.data} needs {key}; set it, or use a named configuration: with coco, coco_local, "
@@ -54,11 +55,27 @@ def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDatase
             raise GraphposeError(
                 f"{key}: '{root / path}' does not exist; set data_root, or GRAPHPOSE_DATA in the environment"
             )
+    if data.train_sets:
+        val = open_dataset(root / data.val_annotations, root / data.val_images)
+        mix = open_mix(data.train_sets, val.skeleton, root=root, epoch_images=data.epoch_images or None)
+        return mix, val
     ids = list(data.image_ids) or None
     train = open_dataset(root / data.train_annotations, root / data.train_images, image_ids=ids, require_persons=True)
     if ids:
         return train, train
     return train, open_dataset(root / data.val_annotations, root / data.val_images, skeleton=train.skeleton)
+
+
+def _needed_paths(data: DataConfig) -> Iterator[tuple[str, str]]:
+    """Keys of all files and folders that must be there, with their values."""
+    for number, one in enumerate(data.train_sets):
+        yield f"train_sets[{number}] annotations", one.annotations
+        yield f"train_sets[{number}] images", one.images
+        if one.pseudo_labels:
+            yield f"train_sets[{number}] pseudo_labels", one.pseudo_labels
+    single = () if data.train_sets else ("train_annotations", "train_images")
+    for key in (*single, "val_annotations", "val_images"):
+        yield key, getattr(data, key)
 
 
 def build_loaders(
@@ -73,8 +90,11 @@ def build_loaders(
         "rank": ranks.rank,
         "world_size": ranks.world_size,
     }
-    transform = TrainTransform(data.image_size, train.skeleton, settings.augment)
-    drop_last = len(train) > data.batch_size * ranks.world_size
+    transform: Transform = TrainTransform(data.image_size, train.skeleton, settings.augment)
+    if settings.crowd.mosaic or settings.crowd.paste:
+        transform = CrowdTransform(transform, train, settings.crowd)
+    length = train.epoch_images if isinstance(train, Weighted) else len(train)
+    drop_last = length > data.batch_size * ranks.world_size
     return (
         make_loader(train, transform, data.batch_size, shuffle=True, drop_last=drop_last, **shared),
         make_loader(val, EvalTransform(data.long_edge), data.evaluation_batch_size, shuffle=False, **shared),

@@ -36,6 +36,7 @@ from graphpose.data.batch import Batch
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import PoseLoader, worker_failures_named
+from graphpose.data.mix import MixedDataset
 from graphpose.distributed import Ranks, connection_lost, ranks_of_this_run
 from graphpose.errors import GraphposeError
 from graphpose.fields.decode import Decoder, build_decoder
@@ -115,6 +116,9 @@ def train_and_evaluate(
     parameters = sum(p.numel() for p in trainer.network.parameters())
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
+    mix = train_set.dataset if isinstance(train_set, CachedDataset) else train_set
+    if isinstance(mix, MixedDataset):
+        print("\n".join(mix.lines()), flush=True)
     evaluation: Evaluation | None = None
     with contextlib.closing(train_loader), contextlib.closing(val_loader):
         checkpointer = Checkpointer(trainer, folder / CHECKPOINT, settings.decoder.to_dict(), config, stop, card)

@@ -58,6 +58,8 @@ class TrainSetConfig:
         pseudo_labels: file of a teacher's labels for keypoints that the set does not label; empty for none.
         pseudo_weight: weight of those, 0 to 1: the share of the views in which they are targets. In the other views,
             and in images for which the teacher found nothing, these keypoints are unknown.
+        excluded_ids: JSON file with a list of image ids that are left out, or FILE:key where the list is one of
+            several; empty for none.
     """
 
     annotations: str
@@ -68,6 +70,7 @@ class TrainSetConfig:
     require_persons: bool = True
     pseudo_labels: str = ""
     pseudo_weight: float = 0.5
+    excluded_ids: str = ""
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from graphpose.data.annotations.json_file import parse_json
+from graphpose.data.coco import select_images
 from graphpose.data.config import TrainSetConfig
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.matching import match_keypoints
@@ -325,6 +326,12 @@ def open_mix(
     for one in sets:
         pseudo = PseudoLabels(root / one.pseudo_labels, skeleton) if one.pseudo_labels else None
         dataset = open_dataset(root / one.annotations, root / one.images, require_persons=one.require_persons)
+        if one.excluded_ids:
+            excluded = read_image_ids(root, one.excluded_ids)
+            kept = [image_id for image_id in dataset.image_ids if image_id not in excluded]
+            if not kept:
+                raise GraphposeError(f"training set '{one.name}': {one.excluded_ids} leaves no image of it")
+            dataset.annotations = select_images(dataset.annotations, kept, one.require_persons)
         opened.append(
             MatchedDataset(
                 dataset,
@@ -336,6 +343,29 @@ def open_mix(
             )
         )
     return MixedDataset(opened, [one.weight for one in sets], [one.name for one in sets], epoch_images)
+
+
+def read_image_ids(root: Path, source: str) -> set[int]:
+    """Image ids from a JSON file.
+
+    Args:
+        root: folder that the file's path is relative to.
+        source: the file, which is a list of ids; or FILE:key, where the file is an object that has the list.
+
+    Raises:
+        GraphposeError: the file cannot be read or has no such list.
+    """
+    file, _, key = source.partition(":")
+    path = root / file
+
+    def ids(content: Any) -> set[int]:
+        listed = content.get(key) if key and isinstance(content, dict) else content
+        if not isinstance(listed, list) or not all(type(image_id) is int for image_id in listed):
+            where = f"under '{key}' " if key else ""
+            raise GraphposeError(f"{path} has {where}no list of image ids, which are whole numbers")
+        return set(listed)
+
+    return parse_json(path, ids)
 
 
 def _whole_numbers(shares: np.ndarray, total: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,7 @@ class EpochMeter:
         seconds: since :meth:`start`, over all stretches of the epoch.
         seconds_waiting: of them, for the loader.
         seconds_learning: of them, in forward, backward and optimiser.
+        sets: of each data set of a mix that was named, its images and the sum of their losses.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -41,6 +43,7 @@ class EpochMeter:
         self.parts: dict[str, float] = {}
         self.steps = self.images = self.unreadable = 0
         self.seconds = self.seconds_waiting = self.seconds_learning = 0.0
+        self.sets: dict[str, tuple[int, Tensor | float]] = {}
         self._unread: list[tuple[tuple[str, ...], Tensor, list[int]]] = []
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._since: float | None = None  # the clock stands
@@ -61,6 +64,11 @@ class EpochMeter:
         self.images += len(image_ids)
         if self.device.type == "cpu" or len(self._unread) >= READ_EVERY:
             self.flush()
+
+    def update_set(self, name: str, images: int, loss: Tensor) -> None:
+        """Add the loss of those images of one step that are of the data set ``name``, a scalar on the device."""
+        before = self.sets.get(name, (0, 0.0))
+        self.sets[name] = before[0] + images, before[1] + images * loss.detach().double()
 
     def flush(self) -> None:
         """Read what is still on the device.
@@ -110,7 +118,8 @@ class EpochMeter:
             now = time.perf_counter()
             self.seconds, self._since = self.seconds + now - self._since, now
         names = ("parts", "steps", "images", "unreadable", "seconds", "seconds_waiting", "seconds_learning")
-        return {name: getattr(self, name) for name in names}
+        sets = {name: [images, float(loss)] for name, (images, loss) in self.sets.items()}
+        return {name: getattr(self, name) for name in names} | {"sets": sets}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
@@ -134,10 +143,23 @@ class EpochMeter:
         )
         if images == 0:
             raise GraphposeError("the training set gave no readable image in a whole epoch; see the messages above")
-        return {f"loss.{name}": value / steps for name, value in zip(names, parts, strict=True)} | {
-            "unreadable": unreadable,
-            "waiting_share": waiting / ranks.world_size,
-            "outside_share": 1 - learning / ranks.world_size,
-            "images_per_second": images / state["seconds"],
-            "seconds": state["seconds"],
-        }
+        return (
+            {f"loss.{name}": value / steps for name, value in zip(names, parts, strict=True)}
+            | self._by_set(ranks)
+            | {
+                "unreadable": unreadable,
+                "waiting_share": waiting / ranks.world_size,
+                "outside_share": 1 - learning / ranks.world_size,
+                "images_per_second": images / state["seconds"],
+                "seconds": state["seconds"],
+            }
+        )
+
+    def _by_set(self, ranks: Ranks) -> dict[str, float]:
+        """Images and mean loss of each data set of a mix, under <name>.images and <name>.loss."""
+        gathered = ranks.gather(self.state_dict()["sets"])
+        figures: dict[str, float] = {}
+        for name in sorted({name for sets in gathered or () for name in sets}):
+            images, loss = np.sum([sets.get(name, (0, 0.0)) for sets in gathered or ()], axis=0).tolist()
+            figures |= {f"{name}.images": images, f"{name}.loss": loss / images}
+        return ranks.broadcast(figures)

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ class Trainer:
         Returns:
             The mean of each part of the loss (loss.total, …), images_per_second, unreadable (images), learning_rate,
             waiting_share (of the time, for the loader) and outside_share (of the time, for everything but forward,
-            backward and optimiser; the waiting is in it).
+            backward and optimiser; the waiting is in it). Of a mix also <set>.images and <set>.loss for each set.
 
         Raises:
             GraphposeError: a loss that is not finite, a loader process that died, no readable image in all the epoch.
@@ -170,7 +170,7 @@ class Trainer:
         images, pif, paf = self.target_encoder(batch if len(batch) else _dummy_batch(self.network))
         with self.meter.learning():
             self.optimizer.zero_grad(set_to_none=True)
-            parts = self._gradients(images, pif, paf, image_ids)
+            parts = self._gradients(images, pif, paf, image_ids, batch.sources)
             if self.config.clip_norm:
                 self.scaler.unscale_(self.optimizer)
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
@@ -182,7 +182,9 @@ class Trainer:
         self.in_step = False
         return parts
 
-    def _gradients(self, images: Tensor, pif: Tensor, paf: Tensor, image_ids: list[int]) -> dict[str, Tensor]:
+    def _gradients(
+        self, images: Tensor, pif: Tensor, paf: Tensor, image_ids: list[int], sources: Sequence[str]
+    ) -> dict[str, Tensor]:
         """Gradients of the loss of the whole (global) batch, which may pass the network in several parts."""
         size = math.ceil(len(images) / self.config.accumulate)
         shared = self.ranks.is_distributed or size < len(images)
@@ -199,11 +201,28 @@ class Trainer:
                 if shared and counts is None:
                     counts = self.ranks.share_counts(self.loss.counts(outputs, pif, paf, len(image_ids)))
                 losses = self.loss(outputs, pif[part], paf[part], counts)
+                self._update_sets(outputs, pif[part], paf[part], sources[part])
                 parts = {name: parts.get(name, 0) + value.detach() for name, value in losses.items()}
                 if last:
                     self.meter.update(parts, image_ids)  # before anything is updated
                 self.scaler.scale(losses["total"]).backward()
         return parts
+
+    @torch.no_grad()
+    def _update_sets(self, outputs: Mapping[str, Any], pif: Tensor, paf: Tensor, sources: Sequence[str]) -> None:
+        """The loss of each data set's images, as if they were a batch of their own; nothing without names of sets."""
+        for name in sorted(set(sources) - {""}):
+            own = [i for i, source in enumerate(sources) if source == name]
+
+            def rows(tensor: Tensor, own: list[int] = own) -> Tensor:
+                return torch.stack([tensor[i] for i in own])  # an index would wait for a CUDA device
+
+            of_set = {
+                "pif": rows(outputs["pif"]),
+                "paf": rows(outputs["paf"]),
+                "intermediate": [rows(logits) for logits in outputs["intermediate"]],
+            }
+            self.meter.update_set(name, len(own), self.loss(of_set, rows(pif), rows(paf))["total"])
 
     def _batches(self) -> Iterator[Batch]:
         """Batches that are left of the epoch, as many on each rank; times the waiting for them."""

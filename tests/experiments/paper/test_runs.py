@@ -203,7 +203,7 @@ def test_a_setting_that_no_run_takes_is_refused_before_anything_starts(tmp_path)
     for settings, message in (
         ({"adjacncy": "x"}, "unknown configuration key 'adjacncy'; did you mean adjacency"),
         ({"loss.pif_ofset": 2}, "'loss.pif_ofset'; did you mean loss.pif_offset"),
-        ({"los.pif_offset": 2}, "there is no group 'los', only augment, decoder, loss"),
+        ({"los.pif_offset": 2}, "there is no group 'los', only augment, crowd, decoder, loss"),
         ({"batch_size": 0}, "batch_size=0 must be"),
     ):
         with pytest.raises(GraphposeError, match=message):
