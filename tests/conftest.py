@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.emulated_cuda import EmulatedCuda
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +19,13 @@ def data_root() -> Path:
     if not root:
         pytest.skip("GRAPHPOSE_DATA is not set: no real annotations and photographs at hand")
     return Path(root)
+
+
+@pytest.fixture
+def cuda() -> Iterator[EmulatedCuda]:
+    """Two CUDA devices, emulated; see :mod:`tests.emulated_cuda`."""
+    with EmulatedCuda(devices=2) as emulated:
+        yield emulated
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,8 @@
 """Scatter reductions with a winner: minimum with argmin, and sums over segments.
 
-Uses torch-scatter where it is installed and PyTorch's own ``scatter_reduce_`` where it is not. Both give the same
-answer on every device: the minimum's lowest index wins a tie, and a segment that nothing falls into is empty in the
-same way.
+Uses torch-scatter where it is installed and was built for the tensors' device, and PyTorch's own ``scatter_reduce_``
+elsewhere. Both give the same answer on every device: the minimum's lowest index wins a tie, and a segment that nothing
+falls into is empty in the same way.
 
 Convention: ``index`` says for each row of ``values`` the segment 0 … size − 1 that it falls into.
 """
@@ -24,20 +24,33 @@ Backend = Literal["torch", "torch_scatter"]
 
 @cache
 def torch_scatter() -> ModuleType | None:
-    """The torch-scatter package, or None where it is not installed or was built for another PyTorch."""
+    """The torch-scatter package, or None where it is not installed or was built for another PyTorch or CUDA."""
     try:
         return importlib.import_module("torch_scatter")
-    except (ImportError, OSError):
+    except (ImportError, OSError, RuntimeError):  # the last is its own, where PyTorch has another CUDA
         return None
 
 
-def _package(backend: Backend | None) -> ModuleType | None:
+@cache
+def cuda_version() -> int:
+    """CUDA that torch-scatter was built with, as 12040 for 12.4; -1 where it has kernels for the CPU only."""
+    return -1 if torch_scatter() is None else int(torch.ops.torch_scatter.cuda_version())
+
+
+def _package(backend: Backend | None, device: torch.device) -> ModuleType | None:
     if backend == "torch":
         return None
     package = torch_scatter()
     if backend == "torch_scatter" and package is None:
         raise GraphposeError("backend 'torch_scatter' needs the package torch-scatter; install it or choose 'torch'")
-    return package
+    if device.type == "cpu" or (device.type == "cuda" and cuda_version() > 0):
+        return package
+    if backend == "torch_scatter":
+        raise GraphposeError(
+            f"backend 'torch_scatter' on device '{device}': the package torch-scatter was built without it; choose "
+            "'torch', which gives the same bits"
+        )
+    return None
 
 
 def scatter_min(values: Tensor, index: Tensor, size: int, backend: Backend | None = None) -> tuple[Tensor, Tensor]:
@@ -47,7 +60,7 @@ def scatter_min(values: Tensor, index: Tensor, size: int, backend: Backend | Non
         values: (N,) floating point, no NaN.
         index: (N,) int64 segments.
         size: number of segments.
-        backend: which implementation; None takes torch-scatter where it is installed.
+        backend: which implementation; None takes torch-scatter where it has kernels for the device.
 
     Returns:
         minimum (size,), +inf where a segment is empty; argmin (size,) int64, the lowest row among equals, N where a
@@ -57,7 +70,7 @@ def scatter_min(values: Tensor, index: Tensor, size: int, backend: Backend | Non
     rows = torch.arange(N, device=values.device)
     minimum = torch.full((size,), torch.inf, dtype=values.dtype, device=values.device)
     argmin = torch.full((size,), N, dtype=torch.int64, device=values.device)
-    package = _package(backend)
+    package = _package(backend, values.device)
     if package is None:
         minimum.scatter_reduce_(0, index, values, "amin")
         contenders = torch.where(values == minimum[index], rows, N)
@@ -76,12 +89,12 @@ def scatter_sum(values: Tensor, index: Tensor, size: int, backend: Backend | Non
         values: (N, …).
         index: (N,) int64 segments.
         size: number of segments.
-        backend: which implementation; None takes torch-scatter where it is installed.
+        backend: which implementation; None takes torch-scatter where it has kernels for the device.
 
     Returns:
         (size, …) in the type of ``values``, 0 where a segment is empty.
     """
-    package = _package(backend)
+    package = _package(backend, values.device)
     if package is None:
         return values.new_zeros((size, *values.shape[1:])).index_add_(0, index, values)
     return package.scatter_sum(values, index, dim=0, dim_size=size)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphpose.errors import GraphposeError
-from graphpose.fields.scatter import scatter_min, scatter_sum, torch_scatter
+from graphpose.fields.scatter import _package, scatter_min, scatter_sum, torch_scatter
 
 BACKENDS = [
     "torch",
@@ -60,3 +60,29 @@ def test_asking_for_a_missing_backend_says_what_to_install(monkeypatch):
     monkeypatch.setattr("graphpose.fields.scatter.torch_scatter", lambda: None)
     with pytest.raises(GraphposeError, match="install it or choose 'torch'"):
         scatter_sum(torch.ones(1), torch.zeros(1, dtype=torch.int64), 1, "torch_scatter")
+
+
+@pytest.mark.skipif(torch_scatter() is None, reason="torch-scatter is not installed")
+@pytest.mark.parametrize(("built_with", "taken"), [(-1, False), (12040, True)])
+def test_the_package_is_taken_on_the_devices_it_was_built_for(monkeypatch, built_with, taken):
+    monkeypatch.setattr("graphpose.fields.scatter.cuda_version", lambda: built_with)
+    assert _package(None, torch.device("cpu")) is torch_scatter()
+    assert (_package(None, torch.device("cuda", 1)) is torch_scatter()) is taken
+    if not taken:
+        with pytest.raises(GraphposeError, match="device 'cuda:1': the package torch-scatter was built without it"):
+            _package("torch_scatter", torch.device("cuda", 1))
+
+
+@pytest.mark.parametrize("error", [ImportError("none"), OSError("symbol"), RuntimeError("different CUDA versions")])
+def test_a_package_that_cannot_be_imported_is_left_out(monkeypatch, error):
+    def fail(name: str):
+        raise error
+
+    torch_scatter.cache_clear()
+    monkeypatch.setattr("importlib.import_module", fail)
+    try:
+        assert torch_scatter() is None
+        minimum, argmin = scatter_min(torch.tensor([2.0, 1.0]), torch.tensor([0, 0]), 1)
+        assert (minimum.item(), argmin.item()) == (1, 1)
+    finally:
+        torch_scatter.cache_clear()

@@ -4,8 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from graphpose.checkpoint import load_checkpoint
 from graphpose.data.demo.dataset import DemoDataset
@@ -16,7 +14,6 @@ from graphpose.nn.config import LossConfig, PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
 from graphpose.training.config import TrainConfig
-from graphpose.training.target_encoder import TargetEncoder
 from graphpose.training.trainer import Trainer
 from tests.training.tiny import CONFIG, states_equal, tiny_trainer
 
@@ -89,51 +86,6 @@ def test_the_backbone_rests_in_the_first_epoch_and_learns_in_the_second():
     assert all(torch.equal(a, b) for a, b in zip(statistics, trainer.network.backbone.buffers(), strict=True))
     trainer.train_epoch()
     assert not all(torch.equal(a, b) for a, b in zip(weights, trainer.network.backbone.parameters(), strict=True))
-
-
-class Copies(TorchDispatchMode):
-    """Notes every operation that takes or gives tensors of several devices."""
-
-    def __init__(self):
-        super().__init__()
-        self.operations = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor) and leaf.ndim]
-        if len({tensor.device for tensor in tensors}) > 1:
-            self.operations.append(func.name())
-        return result
-
-
-@pytest.mark.parametrize(
-    ("graph", "changes", "draws"),
-    [
-        ({"adjacency": "none"}, {}, 0),
-        ({"adjacency": "soft", "strides": (16, 8, 4), "node_width": 2}, {}, 0),
-        ({"adjacency": "dynamic"}, {"precision": "bfloat16", "clip_norm": 1.0}, 1),
-        ({"adjacency": "dynamic", "per_sample": True}, {"accumulate": 2}, 2),
-        ({"adjacency": "dynamic", "graph_pool": 4}, {}, 1),
-    ],
-)
-def test_a_step_never_waits_for_its_device(monkeypatch, graph, changes, draws):
-    """On a device that has no numbers to give; only the drawn graphs come from the host, once a pass."""
-    autocast, generator = torch.autocast, torch.Generator  # which do not know the device, and have no use for it
-    monkeypatch.setattr(torch, "autocast", lambda device, *args, **options: autocast("cpu", *args, **options))
-    monkeypatch.setattr(torch, "Generator", lambda *_, **__: generator())
-    network = PoseNetwork(PoseNetworkConfig(backbone="regnetx_002", stem_pool=True, **graph)).to("meta")
-    loader = make_loader(DemoDataset(3, seed=4, size=96), EvalTransform(None), 3, shuffle=False)
-    config = dataclasses.replace(QUICK, optimizer="sgd", **changes)  # torch's fused AdamW does not know the device
-    trainer = Trainer(network, PoseLoss(), loader, config)
-    batch = next(iter(loader))
-    on_host = TargetEncoder(torch.device("cpu"), network.spec, config.channels_last)(batch)
-    ready = tuple(tensor.to("meta") for tensor in on_host)
-    monkeypatch.setattr(trainer, "target_encoder", lambda _: ready)  # encoding waits, on a stream of its own
-    trainer._set_modes()
-    with Copies() as copies:
-        parts = trainer.train_step(batch)
-    assert {part.device.type for part in parts.values()} == {"meta"}
-    assert copies.operations == ["graphpose::draw_uniform"] * draws
 
 
 @pytest.mark.slow

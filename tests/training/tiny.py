@@ -40,12 +40,14 @@ def tiny_trainer(
     workers: int = 0,
     drop_last: bool = False,
     strides: tuple[int, ...] = (16,),
+    device: str = "cpu",
+    network: dict | None = None,
     **changes,
 ) -> Trainer:
     """A trainer whose first weights are always the same."""
     torch.manual_seed(3)
-    config = PoseNetworkConfig(backbone="test_resnet", stem_pool=True, adjacency=adjacency, strides=strides, upsample=2)
-    network = PoseNetwork(config)
+    settings = {"backbone": "test_resnet", "stem_pool": True, "adjacency": adjacency, "strides": strides, "upsample": 2}
+    network = PoseNetwork(PoseNetworkConfig(**settings | (network or {}))).to(device)
     network.seed_graphs(derived_seed(3, ranks.rank))
     loader = make_loader(
         DemoDataset(scenes, seed=4, size=64) if dataset is None else dataset,

@@ -1,0 +1,79 @@
+"""Training on an emulated device: every kind of network and setting, and what it must not wait for."""
+
+import pytest
+import torch
+
+from graphpose.fields.scatter import torch_scatter
+from tests.training.tiny import tiny_trainer
+
+GRAPHS = {
+    "none": {"adjacency": "none"},
+    "identity": {"adjacency": "identity"},
+    "hand_crafted": {"adjacency": "hand_crafted"},
+    "full": {"adjacency": "full"},
+    "soft": {"adjacency": "soft"},
+    "dynamic": {"adjacency": "dynamic"},
+    "per_sample": {"adjacency": "dynamic", "per_sample": True},
+    "pool": {"adjacency": "dynamic", "graph_pool": 4},
+    "masked": {"adjacency": "soft", "absent_edges": "masked", "graph_layers": 3},
+    "local": {"adjacency": "dynamic", "non_local": False},
+    "wide": {"adjacency": "dynamic", "node_width": 2},
+    "pyramid": {"adjacency": "dynamic", "strides": (16, 8, 4)},
+}
+SETTINGS = {
+    "sgd": {"optimizer": "sgd"},
+    "adamw": {"optimizer": "adamw", "clip_norm": 1.0},
+    "bfloat16": {"optimizer": "sgd", "precision": "bfloat16"},
+    "float16": {"optimizer": "sgd", "precision": "float16", "clip_norm": 1.0},
+    "accumulate": {"optimizer": "adamw", "accumulate": 2},
+    "contiguous": {"optimizer": "sgd", "channels_last": False, "ema_decay": 0.0},
+    "thawed": {"optimizer": "sgd", "frozen_backbone_epochs": 0, "freeze_batch_norm": True},
+}
+# every graph with two settings, every setting with three or four graphs
+CONFIGURATIONS = [
+    (graph, list(SETTINGS)[(i + shift) % len(SETTINGS)]) for i, graph in enumerate(GRAPHS) for shift in (0, 3)
+]
+DRAWN = {"dynamic", "per_sample", "pool", "local", "wide", "pyramid"}
+
+
+def trainer_on(device, graph="dynamic", setting="sgd", **changes):
+    trainer = tiny_trainer(4, 2, device=device, network=GRAPHS[graph], **SETTINGS[setting] | changes)
+    trainer._set_modes()
+    return trainer
+
+
+@pytest.mark.parametrize(("graph", "setting"), CONFIGURATIONS)
+def test_a_step_stays_on_its_device_and_only_the_encoder_waits(cuda, graph, setting):
+    trainer = trainer_on("cuda:1", graph, setting)
+    batch = next(iter(trainer.loader))
+    trainer.train_step(batch)  # what is made once is made here
+    cuda.waits.clear()
+    cuda.copies.clear()
+    parts = trainer.train_step(batch)
+    assert {str(value.device) for value in (*parts.values(), *trainer.network.state_dict().values())} == {"cuda:1"}
+    elsewhere = [wait.operation for wait in cuda.waits if wait.stream == "default"]
+    if setting != "float16":  # the scaler has to know whether it skips a step
+        assert elsewhere == []
+    drawn = [copy for copy in cuda.copies if copy[0] == "graphpose::draw_uniform"]
+    assert len(drawn) == (graph in DRAWN) * SETTINGS[setting].get("accumulate", 1)
+    assert all(kind in ("non-blocking", "graphpose::draw_uniform") for kind, _ in cuda.copies)
+
+
+@pytest.mark.parametrize("graph", ["none", "pyramid"])
+def test_an_emulated_step_has_the_bits_of_the_cpu_s(cuda, graph):
+    networks = []
+    for device in ("cpu", "cuda"):
+        trainer = trainer_on(device, graph)
+        for batch in trainer.loader:
+            trainer.train_step(batch)
+        networks.append(trainer.network.to("cpu"))
+    pairs = zip(networks[0].state_dict().values(), networks[1].state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.skipif(torch_scatter() is None, reason="torch-scatter is not installed")
+def test_a_torch_scatter_without_cuda_is_left_out_on_cuda(cuda):
+    with pytest.raises(RuntimeError, match="Not compiled with CUDA support"):
+        torch_scatter().scatter_min(torch.ones(2, device="cuda"), torch.zeros(2, dtype=torch.long, device="cuda"))
+    trainer = trainer_on("cuda")
+    trainer.train_step(next(iter(trainer.loader)))
