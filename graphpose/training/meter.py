@@ -74,20 +74,22 @@ class EpochMeter:
         """Read what is still on the device.
 
         Raises:
-            GraphposeError: a loss is not finite; names its parts and the image ids of its batch.
+            GraphposeError: a loss is not finite; names its parts and the image ids of its batch. So does every later
+                reading: the state is not one to go on from.
         """
-        unread, self._unread = self._unread, []
-        if unread:
-            rows = torch.stack([values for _, values, _ in unread]).double().tolist()
-            for (names, _, image_ids), row in zip(unread, rows, strict=True):
+        if self._unread:
+            rows = torch.stack([values for _, values, _ in self._unread]).double().tolist()
+            for (names, _, image_ids), row in zip(self._unread, rows, strict=True):
                 if not all(map(math.isfinite, row)):
                     values = ", ".join(f"{name} {value:.4g}" for name, value in zip(names, row, strict=True))
                     raise GraphposeError(
                         f"the loss is not finite ({values}) on image ids {image_ids}; look at these images, lower "
                         "learning_rate or set clip_norm"
                     )
+            for (names, _, _), row in zip(self._unread, rows, strict=True):
                 for name, value in zip(names, row, strict=True):
                     self.parts[name] = self.parts.get(name, 0.0) + value
+            self._unread.clear()
         for begin, end in self._events:
             end.synchronize()
             self.seconds_learning += begin.elapsed_time(end) / 1000

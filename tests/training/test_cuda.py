@@ -1,9 +1,14 @@
 """Training on an emulated device: every kind of network and setting, and what it must not wait for."""
 
+import re
+
 import pytest
 import torch
 
+from graphpose.errors import GraphposeError
 from graphpose.fields.scatter import torch_scatter
+from graphpose.training.checkpointer import Checkpointer
+from graphpose.training.stop import StopRequest
 from tests.training.tiny import tiny_trainer
 
 GRAPHS = {
@@ -77,3 +82,22 @@ def test_a_torch_scatter_without_cuda_is_left_out_on_cuda(cuda):
         torch_scatter().scatter_min(torch.ones(2, device="cuda"), torch.zeros(2, dtype=torch.long, device="cuda"))
     trainer = trainer_on("cuda")
     trainer.train_step(next(iter(trainer.loader)))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_loss_that_is_found_late_keeps_its_images_and_no_checkpoint_is_written(cuda, tmp_path, precision):
+    trainer = trainer_on("cuda", precision=precision)
+    checkpointer = Checkpointer(trainer, tmp_path / "c.pt", {}, {}, StopRequest())
+    for number, batch in enumerate(trainer.loader):
+        if number == 0:
+            batch.images[:] = float("nan")
+            bad = batch.image_ids
+        trainer.train_step(batch)  # nothing is read yet
+    message = (
+        re.escape("the loss is not finite (pif_confidence nan, pif_offset nan")
+        + f".* on image ids {re.escape(str(bad))}"
+    )
+    for save in (checkpointer.save, checkpointer.after_failure, checkpointer.save):
+        with pytest.raises(GraphposeError, match=message):
+            save()
+    assert not list(tmp_path.iterdir())
