@@ -174,13 +174,20 @@ class Trainer:
             if self.config.clip_norm:
                 self.scaler.unscale_(self.optimizer)
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        self.schedule.step()
-        if self.ema is not None:
-            self.ema.update(self.network)
+            updated = self._update()
+        if updated:
+            self.schedule.step()
+            if self.ema is not None:
+                self.ema.update(self.network)
         self.in_step = False
         return parts
+
+    def _update(self) -> bool:
+        """The optimiser's step; False where float16 overflowed, which leaves the weights and lowers the scale."""
+        before = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return self.scaler.get_scale() >= before  # with float16 alone the device is waited for; else both are 1
 
     def _gradients(
         self, images: Tensor, pif: Tensor, paf: Tensor, image_ids: list[int], sources: Sequence[str]

@@ -101,3 +101,19 @@ def test_a_loss_that_is_found_late_keeps_its_images_and_no_checkpoint_is_written
         with pytest.raises(GraphposeError, match=message):
             save()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_step_that_the_scaler_skips_moves_neither_schedule_nor_average(cuda):
+    trainer = trainer_on("cuda", setting="float16")
+    batch = next(iter(trainer.loader))
+    moved = []
+    for scale in (2.0**40, 1.0, 1.0, 2.0**40):  # beyond float16 as long as gradients are not below 2^-24
+        trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": scale})
+        before = [p.detach().clone() for p in trainer.network.parameters()]
+        counts = trainer.schedule.last_epoch, trainer.ema.steps
+        trainer.train_step(batch)
+        learned = not all(torch.equal(a, b) for a, b in zip(before, trainer.network.parameters(), strict=True))
+        advanced = trainer.schedule.last_epoch - counts[0], trainer.ema.steps - counts[1]
+        assert advanced == (learned, learned)
+        moved.append(learned)
+    assert moved == [False, True, True, False]
