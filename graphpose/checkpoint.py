@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import nn
 
+from graphpose.device import resolve_device
 from graphpose.errors import GraphposeError
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import GRAPH_MODULES, PoseNetwork
@@ -231,7 +232,7 @@ def load_network(
 
     Args:
         path: the checkpoint.
-        device: where the network goes.
+        device: where the network goes, see :func:`~graphpose.device.resolve_device`.
         ema: take the averaged weights where the checkpoint has them.
         skeleton: refuse a checkpoint of another skeleton.
 
@@ -257,7 +258,7 @@ def network_from_checkpoint(
         network = PoseNetwork.from_state(PoseNetworkConfig.from_dict(content["config"]), weights)
     except RuntimeError as error:
         raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {error}") from error
-    return network.to(device).eval()
+    return network.to(resolve_device(device)).eval()
 
 
 def network_from_baseline(

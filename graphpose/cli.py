@@ -117,7 +117,7 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--long-edge", type=int, default=641, help="pixels of the long edge, 0 for as is (default: 641)"
     )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:<index> or auto (default: cpu)")
     parser.add_argument("--flip", action="store_true", help="fuse the mirror image's fields before decoding")
     parser.add_argument(
         "--scales", type=float, nargs="+", default=[1.0], help="fuse these sizes, relative to --long-edge (default: 1)"

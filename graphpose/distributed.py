@@ -149,7 +149,7 @@ def ranks_of_this_run(device: str = "auto") -> Iterator[Ranks]:
         device: "cpu" keeps the ranks on gloo where there are GPUs.
 
     Raises:
-        GraphposeError: more ranks than GPUs on this machine.
+        GraphposeError: more ranks than GPUs on this machine, or one GPU named for all ranks.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
@@ -158,6 +158,11 @@ def ranks_of_this_run(device: str = "auto") -> Iterator[Ranks]:
     local_rank = int(os.environ["LOCAL_RANK"])
     cuda = torch.cuda.is_available() and device != "cpu"
     if cuda:
+        if ":" in device:
+            raise GraphposeError(
+                f"device='{device}' with {world_size} ranks: they would share one GPU; set device=cuda, each rank then "
+                "takes its own, or hide the others with CUDA_VISIBLE_DEVICES"
+            )
         if local_rank >= torch.cuda.device_count():
             raise GraphposeError(
                 f"rank {os.environ['RANK']} is process {local_rank} of this machine, which has "

@@ -133,6 +133,8 @@ class EmulatedCuda(TorchFunctionMode):
         waits: of the host, in order.
         copies: (operation, device) of every copy from the host.
         operations: names of all that ran on a device.
+        used: devices that were asked for something.
+        states: of the random generators, as they were set.
     """
 
     def __init__(self, devices: int = 1) -> None:
@@ -141,6 +143,8 @@ class EmulatedCuda(TorchFunctionMode):
         self.waits: list[Wait] = []
         self.copies: list[tuple[str, torch.device]] = []
         self.operations: set[str] = set()
+        self.used: set[torch.device] = set()
+        self.states: dict[torch.device, Tensor] = {}
         self._patches = contextlib.ExitStack()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -196,7 +200,7 @@ class EmulatedCuda(TorchFunctionMode):
         if to.type == "cpu":
             return self.wait("copy to the host", held)
         self.copies.append(("non-blocking" if non_blocking else "blocking", to))
-        return EmulatedTensor(held, to)
+        return EmulatedTensor(held, self._used(to))
 
     def wait(self, operation: str, result: Any) -> Any:
         """Note that the host waits for a result."""
@@ -269,8 +273,10 @@ class EmulatedCuda(TorchFunctionMode):
             "current_stream": lambda device=None: EmulatedStream(self, device, name=self.stream),
             "Event": lambda **_: EmulatedEvent(self),
             "synchronize": lambda device=None: self.wait("synchronize", None),
-            "get_rng_state_all": lambda: [torch.zeros(16, dtype=torch.uint8) for _ in range(self.devices)],
-            "set_rng_state_all": self._set_rng_state_all,
+            "get_rng_state": lambda device="cuda": torch.full((16,), self._used(device).index, dtype=torch.uint8),
+            "set_rng_state": self._set_rng_state,
+            "get_rng_state_all": lambda: [torch.cuda.get_rng_state(i) for i in range(self.devices)],
+            "set_rng_state_all": lambda states: [torch.cuda.set_rng_state(s, i) for i, s in enumerate(states)],
             "get_device_name": lambda device=None: "emulated",
             "get_device_capability": lambda device=None: (8, 0),
             "is_bf16_supported": lambda *_, **__: True,
@@ -316,9 +322,14 @@ class EmulatedCuda(TorchFunctionMode):
         yield
         self.stream, self.device = before, device
 
-    def _set_rng_state_all(self, states: list[Tensor]) -> None:
-        if len(states) > self.devices:
-            raise IndexError("list index out of range")
+    def _used(self, device: Any) -> torch.device:
+        """A device by name or number, noted as one that a context was opened on."""
+        on = self._index(torch.device("cuda", device) if isinstance(device, int) else device)
+        self.used.add(on)
+        return on
+
+    def _set_rng_state(self, state: Tensor, device: Any = "cuda") -> None:
+        self.states[self._used(device)] = state
 
 
 class _Move(torch.autograd.Function):
@@ -366,7 +377,7 @@ class EmulatedEvent:
         self.device: torch.device | None = None
 
     def record(self, stream: EmulatedStream | None = None) -> None:
-        self.device = torch.device("cuda", self.cuda.device) if stream is None else stream.device
+        self.device = self.cuda._used("cuda" if stream is None else stream.device)
 
     def synchronize(self) -> None:
         self.cuda.wait("event.synchronize", None)

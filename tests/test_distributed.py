@@ -13,6 +13,7 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.distributed import SINGLE_PROCESS, Ranks, ranks_of_this_run
+from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
 from graphpose.inference.evaluate import evaluate
@@ -112,6 +113,17 @@ def test_ranks_agree_broadcast_gather_and_sum(two_ranks):
 
 def test_two_ranks_resume_within_an_epoch_bit_for_bit_each_with_its_own_graphs(two_ranks):
     assert [out["resumed"] for out in two_ranks] == [True, True]
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
+def test_one_gpu_for_all_ranks_is_refused(monkeypatch, cuda, device):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(GraphposeError, match=f"device='{device}' with 2 ranks: .* set device=cuda"),
+        ranks_of_this_run(device),
+    ):
+        pass
 
 
 def test_a_process_alone_needs_no_group():

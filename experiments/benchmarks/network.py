@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from graphpose.errors import GraphposeError
+from graphpose.device import resolve_device
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
@@ -39,10 +39,7 @@ PAPER_SIZE = 641  # pixels, long edge in evaluation
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure; returns plain values for one JSON object."""
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(found if options.device == "auto" else options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise GraphposeError("device 'cuda': this machine has no usable GPU; use --device cpu")
+    device = resolve_device(options.device)
     if options.threads:
         torch.set_num_threads(options.threads)
     cuda = device.type == "cuda"

@@ -18,8 +18,9 @@ import torch
 
 from experiments.configs.named import configured, typed_settings
 from experiments.configs.settings import Settings, build_settings
-from experiments.running.build import build_datasets, build_loaders, resolve_device
+from experiments.running.build import build_datasets, build_loaders
 from graphpose.data.cache import CachedDataset
+from graphpose.device import resolve_device
 from graphpose.fields.encode import encode
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork

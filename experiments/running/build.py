@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from experiments.configs.data import DataConfig
 from experiments.configs.settings import Settings
 from graphpose.checkpoint import GRAPH_SETTINGS, baseline_with_graphs, is_checkpoint
@@ -20,6 +18,7 @@ from graphpose.data.mix import Weighted, open_mix
 from graphpose.data.mosaic import CrowdTransform
 from graphpose.data.open import open_dataset
 from graphpose.data.transforms import EvalTransform, TrainTransform, Transform
+from graphpose.device import resolve_device
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.nn.config import PoseNetworkConfig
@@ -149,17 +148,3 @@ def _require_same_trunk(config: PoseNetworkConfig, baseline: PoseNetworkConfig, 
             f"pretrained='{path}' is a baseline with {wanted}, but the run has {found}; set {wanted}, or name the "
             "checkpoint of another baseline"
         )
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of a name; "auto" takes CUDA where there is one, each rank its own."""
-    if name == "auto" and torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    if name == "auto":
-        return torch.device("cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise GraphposeError(f"device='{name}', but this torch sees no CUDA device; use device=cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError:
-        raise GraphposeError(f"device='{name}' must be auto, cpu, cuda or cuda:<index>") from None

@@ -20,7 +20,6 @@ from experiments.running.build import (
     build_loaders,
     build_network,
     pretrained_baseline,
-    resolve_device,
 )
 from experiments.running.epochs import (
     append_relations,
@@ -37,6 +36,7 @@ from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.data.mix import MixedDataset
+from graphpose.device import describe_device, resolve_device
 from graphpose.distributed import Ranks, connection_lost, ranks_of_this_run
 from graphpose.errors import GraphposeError
 from graphpose.fields.decode import Decoder, build_decoder
@@ -100,6 +100,10 @@ def train_and_evaluate(
     started = time.perf_counter()
     checkpoint = Path(config["resume"]) if config["resume"] else None
     config = builtin_containers({key: value for key, value in config.items() if key != "resume"})
+    device = resolve_device(config["device"])
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and events are made where one is
+    print(f"{describe_device(device)}{f', {ranks.world_size} ranks' if ranks.is_distributed else ''}", flush=True)
     train_set, val_set = build_datasets(build_settings(config).data, seed)
     settings = build_settings(config, train_set.skeleton)
     train_loader, val_loader = build_loaders(settings, train_set, val_set, seed, ranks)

@@ -104,9 +104,10 @@ class EpochMeter:
         """Times forward, backward and optimiser."""
         if self.device.type == "cuda":
             begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
+            stream = torch.cuda.current_stream(self.device)  # the current device may be another
+            begin.record(stream)
             yield
-            end.record()
+            end.record(stream)
             self._events.append((begin, end))
         else:
             started = time.perf_counter()

@@ -9,28 +9,36 @@ from typing import Any
 import numpy as np
 import torch
 
+CPU = torch.device("cpu")
 
-def random_states() -> dict[str, Any]:
-    """States of Python's, numpy's and torch's global generators, as values that ``weights_only=True`` reads."""
+
+def random_states(device: torch.device = CPU) -> dict[str, Any]:
+    """States of Python's, numpy's and torch's global generators, as values that ``weights_only=True`` reads.
+
+    Args:
+        device: that trains; the generators of other GPUs are left alone, asking for them opens a context there.
+    """
     version, state, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]  # noqa: NPY002
     return {
         "python": [version, list(state), gauss],
         "numpy": [str(name), np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
     }
 
 
-def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Inverse of :func:`random_states`."""
+def restore_random_states(states: Mapping[str, Any], device: torch.device = CPU) -> None:
+    """Inverse of :func:`random_states`, whichever GPU it was then; the CPU's states alone where it was none."""
     version, state, gauss = states["python"]
     random.setstate((version, tuple(state), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
     torch.set_rng_state(states["torch"].cpu())
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+    found = states["cuda"]  # of the GPU that trained, or in older checkpoints of all that were visible
+    if device.type == "cuda" and found:
+        own = found[0] if len(found) == 1 else found[min(device.index or 0, len(found) - 1)]
+        torch.cuda.set_rng_state(own.cpu(), device)
 
 
 def derived_seed(seed: int, rank: int) -> int:

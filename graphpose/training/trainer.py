@@ -314,7 +314,11 @@ class Trainer:
             GraphposeError: a loss of the last steps is not finite.
         """
         ranks = self.ranks.gather(
-            {"random": random_states(), "graphs": self.network.graph_state(), "sums": self.meter.state_dict()}
+            {
+                "random": random_states(self.device),
+                "graphs": self.network.graph_state(),
+                "sums": self.meter.state_dict(),
+            }
         )
         if ranks is None:
             return None
@@ -356,7 +360,7 @@ class Trainer:
             self.step, self.schedule.last_epoch = state["step"], state["updates"]
             own = state["ranks"][self.ranks.rank]
             self.meter.load_state_dict(own["sums"])
-            restore_random_states(own["random"])
+            restore_random_states(own["random"], self.device)
             self.network.set_graph_state(own["graphs"])
             return
         factor = self.steps_per_epoch / state["steps_per_epoch"]
