@@ -159,7 +159,7 @@ def markdown(table: Table, lines: Sequence[Line], data: str, command: str, backb
     every = [one for line in lines for one in line.outcomes.values()]
     done = [one for one in every if one.state == "done"]
     seeds = sorted({seed for line in lines for seed in line.outcomes})
-    machines = sorted({one.machine for one in done if one.machine}) or [platform.processor() or platform.machine()]
+    machines = sorted({one.machine for one in done if one.machine}) or [platform.machine()]
     commits = sorted({one.commit[:10] for one in done if one.commit})
     out += ["", f"`{command}`", ""]
     out.append(
