@@ -1,15 +1,17 @@
 """The paper's tables, computed.
 
-    python experiments/tables.py parameters               # Table 4: counted, not trained
+    python experiments/tables.py table4                   # parameters: counted, not trained
     python experiments/tables.py table1 --data demo       # train what is missing, write the table
     python experiments/tables.py table1 --data coco --list    # commands, estimates and states, without running
     python experiments/tables.py ablations --data demo --seeds 2 --set epochs=3
     python experiments/tables.py table1 --data coco_local --rows baseline DGCN-A_d --seeds 2 --minutes 25 --pictures
+    python experiments/tables.py table6 --published       # the baselines from their authors' weights, not trained
 
 Runs are Sacred runs of ``experiments/run.py`` under runs/tables; one that two tables need is made once, one that was
 interrupted goes on where its checkpoint is, one that failed is shown as failed until ``--retry-failed``. SIGTERM and
 Ctrl-C let the runs write their checkpoints. Tables go into docs/results.md (Markdown) and runs/tables (CSV).
-``parameters --json`` prints a list of objects.
+``table4 --json`` prints a list of objects. ``--published`` evaluates the baseline rows of Tables 1 and 3 to 6 on the
+COCO at hand (``--data coco`` or ``coco_local``); figures, and the poses of every image that is done, are kept, too.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ if not __package__:  # a script: packages are found beside its folder, and its f
 from experiments.configs.named import typed_settings
 from experiments.paper.budget import BUDGET_KEYS, epochs_that_fit
 from experiments.paper.report import Line, comma_separated, markdown, replace_section
-from experiments.paper.rows import TABLES, Row, Table
+from experiments.paper.rows import PUBLISHED_TABLES, TABLES, Row, Table
 from experiments.paper.runs import (
     Outcome,
     TableRun,
@@ -50,9 +52,11 @@ from experiments.paper.runs import (
 from experiments.paper.trainings import TrainingProcesses, gpus_for, locked
 from graphpose.errors import GraphposeError
 
+PAGE = Path("docs/results.md")
+
 
 def print_parameters(options: argparse.Namespace) -> None:
-    """The command ``parameters``."""
+    """The command ``table4``."""
     from experiments.paper.parameters import parameters, show_parameters
 
     rows = parameters()
@@ -60,7 +64,7 @@ def print_parameters(options: argparse.Namespace) -> None:
     if options.page:
         cells = [f"| {row['name']} | {row['heads']} | {row['ours_mib']:.1f} | {row['paper_mib']} |" for row in rows]
         head = ["### Table 4: parameters", "", "| network | DGCN heads | MiB, float32 | paper |", "|---|---|---|---|"]
-        command = shlex.join(["python", "experiments/tables.py", "parameters", "--page", str(options.page)])
+        command = shlex.join(["python", "experiments/tables.py", "table4", "--page", str(options.page)])
         replace_section(options.page, "parameters", "\n".join([*head, *cells, "", f"`{command}`"]))
 
 
@@ -94,13 +98,70 @@ def make_table(options: argparse.Namespace) -> None:
         from experiments.paper.pictures import draw_pictures
 
         text += draw_pictures(runs, options.page.parent, Path(options.page.stem) / file_name)
-    replace_section(options.page, name, text)
-    options.runs.mkdir(parents=True, exist_ok=True)
-    csv = options.runs / f"{file_name}.csv"
-    csv.write_text(comma_separated(table, lines))
-    print(f"{text}\nwritten to {options.page} and {csv}")
+    write_table(options, name, text, comma_separated(table, lines))
     if unfinished:
         raise GraphposeError("; ".join(unfinished))
+
+
+def make_published(options: argparse.Namespace) -> None:
+    """The option ``--published``: the baseline rows from their authors' weights.
+
+    Raises:
+        GraphposeError: weights are not here and cannot be downloaded; the table is written all the same.
+    """
+    from experiments.paper import published
+
+    for name, usual in (("minutes", None), ("pictures", False), ("retry_failed", False)):
+        if getattr(options, name, usual) != usual:
+            raise GraphposeError(
+                f"--published and --{name.replace('_', '-')} contradict each other: nothing is trained"
+            )
+    table = PUBLISHED_TABLES[options.table]
+    of_all = published.published_rows(table)
+    table = chosen_rows(dataclasses.replace(table, rows=tuple(of_all)), options.rows)
+    names = {row: of_all[row] for row in table.rows}
+    extra, data = typed_settings(options.set), "coco" if options.data == "paper" else options.data
+    settings = published.evaluation_settings(data, extra)
+    overrides = {key.removeprefix("decoder."): value for key, value in extra.items() if key.startswith("decoder.")}
+    given = published.named_files(options.published, list(names.values()))
+    may_run = not (options.list or options.report)
+    files, missing = published.locate(list(names.values()), given, may_run)
+    rows = {
+        row: published.PublishedEvaluation(row, name, files[name], settings, overrides, options.runs)
+        if name in files
+        else None
+        for row, name in names.items()
+    }
+    if options.list:
+        print("\n".join(f"{row.name:26} {names[row]:18} {published.state_of(rows[row])}" for row in rows))
+    if missing and (options.list or may_run):
+        print(f"tables.py: {missing}", file=sys.stderr)
+    if options.list:
+        return
+    for row, evaluation in rows.items() if may_run else ():
+        if evaluation and not evaluation.figures:
+            print_line(f"{row.name}: {evaluation.source}, {published.state_of(evaluation)}")
+            evaluation.run()
+    sources = [f"{name.removeprefix('pifpaf-')}={path.name}" for name, path in given.items()]  # no machine's paths
+    words = [options.table, "--published", *sources, "--data", data]
+    words += ["--rows", *options.rows] if options.rows else []
+    words += ["--set", *headline(extra)] if headline(extra) else []
+    command = shlex.join(["python", "experiments/tables.py", *words])
+    name = " ".join([options.table, "published", data, *options.rows, *sources, *headline(extra)])
+    text = published.published_markdown(table, rows, data, command, comparable=data == "coco")
+    options.page = options.page or PAGE
+    write_table(options, name, text, published.published_csv(table, rows))
+    if missing and may_run:
+        raise GraphposeError(f"{sum(one is None for one in rows.values())} rows have no weights, see the line above")
+
+
+def write_table(options: argparse.Namespace, name: str, text: str, csv_text: str) -> None:
+    """A table into the page and beside the runs."""
+    replace_section(options.page, name, text)
+    options.runs.mkdir(parents=True, exist_ok=True)
+    csv = options.runs / f"{file_name_of(name)}.csv"
+    csv.write_text(csv_text)
+    print(f"{text}\nwritten to {options.page} and {csv}")
 
 
 def file_name_of(name: str) -> str:
@@ -230,21 +291,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="table", required=True)
     text = "Table 4: parameters in float32 MiB beside the paper's"
-    counted = subparsers.add_parser("parameters", help=text, description=text)
+    counted = subparsers.add_parser("table4", aliases=["parameters"], help=text, description=text)
     counted.add_argument("--json", action="store_true", help="print a list of objects")
     counted.add_argument("--page", type=Path, help="page to write the table into, too")
     counted.set_defaults(run=print_parameters)
+    add_published_option(counted)
+    add_row_options(counted)
     for name, table in TABLES.items():
         trained = subparsers.add_parser(name, help=table.title, description=table.title)
-        trained.add_argument(
-            "--data",
-            default="paper",
-            help="named configuration that all rows train on: demo, coco_local, coco, crowdpose, mpii; "
-            '"paper" (default) takes each row\'s own',
-        )
         trained.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
-        trained.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="these rows only (default: all)")
-        trained.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all rows alike")
         trained.add_argument("--jobs", type=int, default=1, help="runs side by side on all cores and GPUs (default: 1)")
         trained.add_argument(
             "--minutes",
@@ -254,26 +309,53 @@ def build_parser() -> argparse.ArgumentParser:
         trained.add_argument(
             "--pictures", action="store_true", help="curves and contact sheets, into a folder beside the page"
         )
-        trained.add_argument("--list", action="store_true", help="show state, estimate and command of every run")
-        trained.add_argument("--report", action="store_true", help="write the table from what there is; train nothing")
         trained.add_argument("--retry-failed", action="store_true", help="run again what has failed")
-        trained.add_argument("--runs", type=Path, default=Path("runs/tables"), help="where runs are kept")
-        trained.add_argument("--page", type=Path, default=Path("docs/results.md"), help="page to write the table into")
+        trained.add_argument("--page", type=Path, default=PAGE, help="page to write the table into")
         trained.set_defaults(run=make_table)
+        if name in PUBLISHED_TABLES:
+            add_published_option(trained)
+        add_row_options(trained)
     return parser
+
+
+def add_row_options(parser: argparse.ArgumentParser) -> None:
+    """Which rows, on which data, and whether they are made or only shown."""
+    parser.add_argument(
+        "--data",
+        default="paper",
+        help="named configuration that all rows train on: demo, coco_local, coco, crowdpose, mpii; "
+        '"paper" (default) takes each row\'s own',
+    )
+    parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="these rows only (default: all)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all rows alike")
+    parser.add_argument("--list", action="store_true", help="show state, estimate and command of every run")
+    parser.add_argument("--report", action="store_true", help="write the table from what there is; train nothing")
+    parser.add_argument("--runs", type=Path, default=Path("runs/tables"), help="where runs are kept")
+
+
+def add_published_option(parser: argparse.ArgumentParser) -> None:
+    """For tables with rows that are published networks."""
+    parser.add_argument(
+        "--published",
+        nargs="*",
+        metavar="NAME=FILE",
+        help="evaluate the baseline rows from their authors' weights, which are downloaded, or from files in their "
+        "place (resnet50=FILE …); nothing is trained",
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Make one table; returns the exit status."""
     options = build_parser().parse_args(arguments)
     try:
-        for name in ("seeds", "jobs") if options.table != "parameters" else ():
-            if getattr(options, name) < 1:
+        options.table = "table4" if options.table == "parameters" else options.table
+        for name in ("seeds", "jobs"):
+            if getattr(options, name, 1) < 1:
                 raise GraphposeError(f"--{name} {getattr(options, name)} must be at least 1")
         if getattr(options, "minutes", None) is not None and not options.minutes > 0:
             raise GraphposeError(f"--minutes {options.minutes:g} must be positive")
         with sigterm_as_interrupt():
-            options.run(options)
+            (options.run if getattr(options, "published", None) is None else make_published)(options)
     except GraphposeError as error:
         print(f"tables.py: {error}", file=sys.stderr)
         return 2

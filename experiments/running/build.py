@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from experiments.configs.data import DataConfig
 from experiments.configs.settings import Settings
@@ -43,38 +43,51 @@ def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDatase
             # held out whatever the seed: the evaluation scenes are the same in every run
             DemoDataset(data.demo_val_scenes, seed=2**31, size=size, max_persons=persons),
         )
-    root = Path(data.data_root)
-    for key, path in _needed_paths(data):
-        if not path:
+    if data.train_sets:
+        _require_sets(data)
+        val = open_dataset(*find_files(data, "val"))
+        mix = open_mix(data.train_sets, val.skeleton, root=data.data_root, epoch_images=data.epoch_images or None)
+        return mix, val
+    train_files, val_files = find_files(data, "train"), find_files(data, "val")
+    ids = list(data.image_ids) or None
+    train = open_dataset(*train_files, image_ids=ids, require_persons=True)
+    if ids:
+        return train, train
+    return train, open_dataset(*val_files, skeleton=train.skeleton)
+
+
+def find_files(data: DataConfig, part: Literal["train", "val"]) -> tuple[Path, Path]:
+    """Annotation file and image folder of the training or the evaluation set.
+
+    Raises:
+        GraphposeError: one is not configured or does not exist; names the key.
+    """
+    for key in (f"{part}_annotations", f"{part}_images"):
+        if not getattr(data, key):
             raise GraphposeError(
                 f"data={data.data} needs {key}; set it, or use a named configuration: with coco, coco_local, "
                 f"crowdpose, mpii"
             )
-        if not (root / path).exists():
-            raise GraphposeError(
-                f"{key}: '{root / path}' does not exist; set data_root, or GRAPHPOSE_DATA in the environment"
-            )
-    if data.train_sets:
-        val = open_dataset(root / data.val_annotations, root / data.val_images)
-        mix = open_mix(data.train_sets, val.skeleton, root=root, epoch_images=data.epoch_images or None)
-        return mix, val
-    ids = list(data.image_ids) or None
-    train = open_dataset(root / data.train_annotations, root / data.train_images, image_ids=ids, require_persons=True)
-    if ids:
-        return train, train
-    return train, open_dataset(root / data.val_annotations, root / data.val_images, skeleton=train.skeleton)
+    annotations, images = (
+        _existing_path(data, key, getattr(data, key)) for key in (f"{part}_annotations", f"{part}_images")
+    )
+    return annotations, images
 
 
-def _needed_paths(data: DataConfig) -> Iterator[tuple[str, str]]:
-    """Keys of all files and folders that must be there, with their values."""
+def _existing_path(data: DataConfig, key: str, path: str) -> Path:
+    """A configured file or folder; GraphposeError naming the key where it does not exist."""
+    found = Path(data.data_root) / path
+    if not found.exists():
+        raise GraphposeError(f"{key}: '{found}' does not exist; set data_root, or GRAPHPOSE_DATA in the environment")
+    return found
+
+
+def _require_sets(data: DataConfig) -> None:
+    """GraphposeError naming the first file or folder of ``train_sets`` that does not exist."""
     for number, one in enumerate(data.train_sets):
-        yield f"train_sets[{number}] annotations", one.annotations
-        yield f"train_sets[{number}] images", one.images
-        if one.pseudo_labels:
-            yield f"train_sets[{number}] pseudo_labels", one.pseudo_labels
-    single = () if data.train_sets else ("train_annotations", "train_images")
-    for key in (*single, "val_annotations", "val_images"):
-        yield key, getattr(data, key)
+        for key in ("annotations", "images", "pseudo_labels"):
+            if getattr(one, key):
+                _existing_path(data, f"train_sets[{number}] {key}", getattr(one, key))
 
 
 def build_loaders(

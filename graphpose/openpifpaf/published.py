@@ -26,6 +26,10 @@ CITATION = (
 _FOLDER = "https://storage.googleapis.com/openpifpaf-pretrained/v0.8.0/"
 
 
+class NotDownloadedError(GraphposeError):
+    """A published network is not there and could not be downloaded."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Published:
     """A published network.
@@ -37,6 +41,11 @@ class Published:
 
     file: str
     ap: float
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept: in torch's hub folder."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / self.file
 
     @property
     def address(self) -> str:
@@ -67,7 +76,8 @@ def find_file(source: str) -> Path:
         An existing file; a published one has the checksum of its name.
 
     Raises:
-        GraphposeError: no such file or name; or it could not be downloaded, and then where it has to be put.
+        GraphposeError: no such file or name, or another file under a published name.
+        NotDownloadedError: it could not be downloaded; says where it has to be put.
     """
     if source not in PUBLISHED:
         path = Path(source)
@@ -77,7 +87,7 @@ def find_file(source: str) -> Path:
             )
         return path
     published = PUBLISHED[source]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / published.file
+    path = published.path
     if not path.is_file():
         download(published, path)
     if not _sha256(path).startswith(published.checksum):
@@ -92,7 +102,7 @@ def download(published: Published, path: Path) -> None:
     """Download a published network with progress and checksum; ``path`` is whole or not there.
 
     Raises:
-        GraphposeError: it could not be downloaded; says what to download and where to put it.
+        NotDownloadedError: says what to download and where to put it.
     """
     logger.info("downloading %s", published.address)
     try:
@@ -100,7 +110,7 @@ def download(published: Published, path: Path) -> None:
         torch.hub.download_url_to_file(published.address, str(path), hash_prefix=published.checksum)
     except (OSError, RuntimeError, urllib.error.URLError) as error:  # RuntimeError: torch's wrong checksum
         reason = getattr(error, "reason", None) or error
-        raise GraphposeError(
+        raise NotDownloadedError(
             f"{published.address} could not be downloaded ({reason}); download it elsewhere and put it at '{path}', "
             "or give the path of the file to graphpose import"
         ) from error
