@@ -2,7 +2,7 @@
 
     python analysis/figures.py IMAGES… --checkpoint runs/1/checkpoint.pt --out figure4.png
     python analysis/figures.py IMAGES… --checkpoint none.pt dynamic.pt --out compare.png   # a column for each
-    python analysis/figures.py --demo 12 --long-edge 0 --checkpoint runs/1/checkpoint.pt --out demo.png
+    python analysis/figures.py --demo 12 --checkpoint runs/1/checkpoint.pt --out demo.png
 
 prints the number of poses drawn in each image.
 """
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", nargs="+", type=Path, required=True, help="one column of pictures for each")
     parser.add_argument("--out", type=Path, required=True, help="PNG file")
     parser.add_argument(
-        "--long-edge", type=int, default=641, help="pixels of the long edge, 0 for as is (default: 641)"
+        "--long-edge", type=int, help="pixels of the long edge, 0 for as is (default: the checkpoint's)"
     )
     parser.add_argument("--min-score", type=float, default=0.1, help="weaker poses are not drawn (default: 0.1)")
     parser.add_argument("--columns", type=int, default=4, help="images side by side, one checkpoint (default: 4)")
@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.images and not options.demo:
             raise GraphposeError("there is nothing to draw: name images or folders, or give --demo N")
         predictors = [
-            Predictor.from_checkpoint(path, options.long_edge or None, options.device) for path in options.checkpoint
+            Predictor.from_checkpoint(path, device=options.device, long_edge=options.long_edge)
+            for path in options.checkpoint
         ]
         several = len(predictors) > 1
         tiles, titles = [], []

@@ -1,9 +1,10 @@
 """How well a network sees people in photographs, with intervals.
 
-    python analysis/people.py --checkpoint checkpoint.pt --coco person_keypoints_val2017.json val2017 \
-        --single lspet_val.json.gz lspet/val --long-edge 241
+    python analysis/people.py --coco person_keypoints_val2017.json val2017 \
+        --single lspet_val.json.gz lspet/val
 
-prints, with 95 % intervals of a bootstrap over images,
+scores the network that graphpose ships, or that of --checkpoint, and prints, with 95 % intervals of a bootstrap over
+images,
 
     person_keypoints_val2017: 101 images
       AP    0.153  0.121 … 0.187
@@ -32,19 +33,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.matching import match_keypoints
 from graphpose.data.open import open_dataset
-from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
-from graphpose.fields.config import DecoderConfig, FusionConfig
-from graphpose.fields.decode import Decoder, build_decoder
-from graphpose.inference.predict import predict_batches
+from graphpose.fields.config import DecoderConfig
+from graphpose.inference.predict import Predictor, predict_batches
 from graphpose.metrics.coco import coco_results, run_coco_evaluation, summarise
 from graphpose.metrics.results import category_of
 from graphpose.nn.network import PoseNetwork
+from graphpose.packed import SHIPPED
 
 Interval = tuple[float, float, float]
 
@@ -164,15 +163,16 @@ def single_intervals(
 
 
 def predict(
-    network: PoseNetwork, decoder: Decoder, dataset: PoseDataset, options: argparse.Namespace
+    predictor: Predictor, dataset: PoseDataset, batch_size: int
 ) -> tuple[dict[int, np.ndarray], list[dict[str, Any]]]:
     """Poses of a data set: image id → (N, K, 3) best first, and all of them in COCO's results format."""
-    loader = make_loader(dataset, EvalTransform(options.long_edge or None), options.batch_size, shuffle=False)
+    loader = make_loader(dataset, predictor.transform, batch_size, shuffle=False)
     poses: dict[int, np.ndarray] = {}
     category = category_of(dataset.ground_truth())
     results: list[dict[str, Any]] = []
     batches = tqdm(loader, desc="predict", disable=None, leave=False)
-    for batch, found in predict_batches(network, decoder, batches, fusion=FusionConfig(options.flip)):
+    found_in = predict_batches(predictor.network, predictor.decoder, batches, fusion=predictor.usage.fusion)
+    for batch, found in found_in:
         for message in batch.errors:
             print(f"counts as an image without a pose: {message}", file=sys.stderr)
         for image_id, one in zip(batch.image_ids, found, strict=True):
@@ -197,12 +197,15 @@ def open_first(annotations: str, images: str, limit: int | None) -> PoseDataset:
 
 def report(options: argparse.Namespace) -> list[str]:
     """Everything that was asked for, as lines."""
-    content = load_checkpoint(options.checkpoint)
-    network = network_from_checkpoint(content, options.checkpoint, options.device)
-    stored = content["decoder"]
-    config = DecoderConfig.from_dict(stored) if options.decoder is None else DecoderConfig.read(options.decoder)
-    decoder = build_decoder(network.spec, config)
-    lines = []
+    predictor = Predictor.from_checkpoint(
+        options.checkpoint,
+        device=options.device,
+        long_edge=options.long_edge,
+        flip=options.flip,
+        decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
+    )
+    network = predictor.network
+    lines = [predictor.usage.line()]
     if options.coco:
         dataset = open_first(*options.coco, options.limit)
         if dataset.skeleton.keypoints != network.spec.skeleton.keypoints:
@@ -210,13 +213,13 @@ def report(options: argparse.Namespace) -> list[str]:
                 f"{options.coco[0]} has skeleton '{dataset.skeleton.name}', the network "
                 f"'{network.spec.skeleton.name}'; AP needs one of both, see --single"
             )
-        _, results = predict(network, decoder, dataset, options)
+        _, results = predict(predictor, dataset, options.batch_size)
         intervals = coco_intervals(dataset.ground_truth(), results, network, options.resamples, options.seed)
         lines += [f"{_name(options.coco[0])}: {len(dataset)} images", table(intervals)]
     if options.single:
         dataset = open_first(*options.single, options.limit)
         columns = match_keypoints(dataset.skeleton, network.spec.skeleton)
-        poses, _ = predict(network, decoder, dataset, options)
+        poses, _ = predict(predictor, dataset, options.batch_size)
         intervals, joints = single_intervals(dataset.ground_truth(), poses, columns, options.resamples, options.seed)
         lines += [
             f"{_name(options.single[0])}: {len(dataset)} images, {joints} labelled joints",
@@ -233,11 +236,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pair: Any = {"nargs": 2, "metavar": ("FILE", "FOLDER")}
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, default=SHIPPED, help="(default: the network that graphpose ships)")
     parser.add_argument("--coco", **pair, help="annotations and images of a set with every person labelled")
     parser.add_argument("--single", **pair, help="annotations and images of a set with one labelled person an image")
-    parser.add_argument("--long-edge", type=int, default=241, help="pixels; 0 keeps the images' size (default: 241)")
-    parser.add_argument("--flip", action="store_true", help="fuse the fields of the mirror image")
+    parser.add_argument("--long-edge", type=int, help="pixels; 0 keeps the images' size (default: the checkpoint's)")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="fuse the fields of the mirror image")
     parser.add_argument("--decoder", type=Path, help="thresholds that `graphpose tune` wrote")
     parser.add_argument("--limit", type=int, help="only the first images of each set")
     parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap (default: 1000)")

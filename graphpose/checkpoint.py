@@ -22,8 +22,10 @@ from torch import nn
 
 from graphpose.device import resolve_device
 from graphpose.errors import GraphposeError
+from graphpose.fields.config import UsageConfig
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import GRAPH_MODULES, PoseNetwork
+from graphpose.packed import is_packed, unpack
 from graphpose.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ GRAPH_SETTINGS = (
 )  # fmt: skip
 TRAILER = struct.Struct("<8sQ32s")  # magic, length of what is before it, SHA-256 of that
 MAGIC = b"graphpos"
+RUN_CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 
 
 def save_checkpoint(
@@ -137,15 +140,18 @@ def previous_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Content of a checkpoint with its tensors on ``device``; verified before anything of it is used.
 
-    Where the file is damaged or missing and the one before it was kept, a warning names both and that one is read.
+    A packed network (.safetensors) is read, too, and so is the folder of a run, which has a ``checkpoint.pt``. Where
+    the file is damaged or missing and the one before it was kept, a warning names both and that one is read.
 
     Raises:
         GraphposeError: the file is missing, truncated, damaged, or no graphpose checkpoint, and no previous one helps.
     """
-    path = Path(path)
+    path = find_checkpoint_file(path)
+    if is_packed(path):
+        return unpack(path, device)
     try:
         return _read(path, device)
     except GraphposeError as error:
@@ -158,6 +164,19 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
             raise GraphposeError(f"{error}; and the one before it: {second}") from error
         logger.warning("%s; using the one before it, '%s'", error, previous)
         return content
+
+
+def find_checkpoint_file(path: Path | str) -> Path:
+    """The file that a path names: itself, or of the folder of a run its checkpoint.pt."""
+    path = Path(path)
+    return path / RUN_CHECKPOINT if path.is_dir() else path
+
+
+def usage_of(content: Mapping[str, Any]) -> UsageConfig:
+    """How the network of a checkpoint wants images: as it says, as its run evaluated it, or the defaults."""
+    if "usage" in content:
+        return UsageConfig.from_dict(content["usage"])
+    return UsageConfig.from_run(content["training"].get("configuration", {}))
 
 
 def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
@@ -210,7 +229,7 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
-def require_skeleton(content: Mapping[str, Any], skeleton: Skeleton, path: Path) -> None:
+def require_skeleton(content: Mapping[str, Any], skeleton: Skeleton, path: Path | str) -> None:
     """Refuse a checkpoint whose skeleton is not ``skeleton``.
 
     Raises:
@@ -226,7 +245,7 @@ def require_skeleton(content: Mapping[str, Any], skeleton: Skeleton, path: Path)
 
 
 def load_network(
-    path: Path, device: torch.device | str = "cpu", *, ema: bool = True, skeleton: Skeleton | None = None
+    path: Path | str, device: torch.device | str = "cpu", *, ema: bool = True, skeleton: Skeleton | None = None
 ) -> PoseNetwork:
     """The network of a checkpoint, in evaluation mode.
 
@@ -244,7 +263,7 @@ def load_network(
 
 def network_from_checkpoint(
     content: Mapping[str, Any],
-    path: Path,
+    path: Path | str,
     device: torch.device | str = "cpu",
     *,
     ema: bool = True,

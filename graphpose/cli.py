@@ -7,11 +7,15 @@ import itertools
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from graphpose import __version__
 from graphpose.errors import GraphposeError
+
+if TYPE_CHECKING:
+    from graphpose.fields.config import UsageConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="find people in photographs", description=run_predict.__doc__)
     predict.add_argument("images", nargs="+", type=Path, help="image files or folders")
-    predict.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of a finished run")
+    _add_checkpoint_option(predict)
     predict.add_argument("--out", type=Path, default=Path("predictions"), help="output folder (default: predictions)")
     predict.add_argument("--no-drawings", action="store_true", help="write results.json only")
     _add_decoder_option(predict)
@@ -42,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=run_predict)
 
     evaluate = commands.add_parser("evaluate", help="metrics of a checkpoint", description=run_evaluate.__doc__)
-    evaluate.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of a finished run")
+    _add_checkpoint_option(evaluate)
     evaluate.add_argument("--annotations", type=Path, required=True, help="COCO, CrowdPose or MPII file")
     evaluate.add_argument("--images", type=Path, required=True, help="folder of its images")
     evaluate.add_argument("--batch-size", type=int, default=1, help="images per batch (default: 1)")
@@ -62,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     tune = commands.add_parser(
         "tune", help="choose the decoder's thresholds for a checkpoint", description=run_tune.__doc__
     )
-    tune.add_argument("--checkpoint", type=Path, required=True, help="checkpoint of a finished run")
+    _add_checkpoint_option(tune)
     tune.add_argument("--annotations", type=Path, required=True, help="COCO-format keypoint file of a validation set")
     tune.add_argument("--images", type=Path, required=True, help="folder of its images")
     tune.add_argument("--out", type=Path, default=Path("decoder.json"), help="the settings (default: decoder.json)")
@@ -92,6 +96,17 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("out", type=Path, help="the .onnx file")
     export.set_defaults(run=run_export)
 
+    pack = commands.add_parser("pack", help="make a small file of a trained network", description=run_pack.__doc__)
+    pack.add_argument("checkpoint", type=Path, help="checkpoint or folder of a run")
+    pack.add_argument("out", type=Path, help="the .safetensors file")
+    pack.add_argument(
+        "--weights", choices=("int8", "float16", "float32"), default="int8", help="of convolutions (default: int8)"
+    )
+    pack.add_argument("--card", type=Path, help="JSON object of texts: data, licence, scores, …")
+    _add_decoder_option(pack)
+    _add_usage_options(pack)
+    pack.set_defaults(run=run_pack)
+
     imported = commands.add_parser(
         "import", help="make a checkpoint of an OpenPifPaf network", description=run_import.__doc__
     )
@@ -113,27 +128,63 @@ def _add_decoder_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="checkpoint, folder of a run, or packed network (default: the network that graphpose ships)",
+    )
+
+
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--long-edge", type=int, default=641, help="pixels of the long edge, 0 for as is (default: 641)"
-    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:<index> or auto (default: cpu)")
-    parser.add_argument("--flip", action="store_true", help="fuse the mirror image's fields before decoding")
+    _add_usage_options(parser)
+
+
+def _add_usage_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--scales", type=float, nargs="+", default=[1.0], help="fuse these sizes, relative to --long-edge (default: 1)"
+        "--long-edge", type=int, help="pixels of the long edge, 0 for as is (default: the checkpoint's)"
     )
+    parser.add_argument(
+        "--flip",
+        action=argparse.BooleanOptionalAction,
+        help="fuse the mirror image's fields before decoding (default: the checkpoint's)",
+    )
+    parser.add_argument(
+        "--scales", type=float, nargs="+", help="fuse these sizes, relative to --long-edge (default: the checkpoint's)"
+    )
+
+
+def _checkpoint(options: argparse.Namespace) -> Path:
+    """The checkpoint that was named, or the shipped network."""
+    from graphpose.packed import SHIPPED
+
+    return options.checkpoint or SHIPPED
+
+
+def _usage(options: argparse.Namespace, content: Mapping[str, Any]) -> UsageConfig:
+    """How images are given to the network, by the checkpoint and the options, which is printed."""
+    from graphpose.checkpoint import usage_of
+
+    usage = usage_of(content).changed(options.long_edge, options.flip, options.scales)
+    print(usage.line(), file=sys.stderr)
+    return usage
 
 
 def run_predict(options: argparse.Namespace) -> int:
     """Find people in photographs; writes <name>.poses.png for each and results.json (COCO-results format)."""
-    from graphpose.fields.config import DecoderConfig, FusionConfig
-    from graphpose.fields.decode import build_decoder
+    from graphpose.fields.config import DecoderConfig
     from graphpose.inference.predict import Predictor, find_images, predict_files
 
-    fusion = FusionConfig(options.flip, tuple(options.scales))
-    predictor = Predictor.from_checkpoint(options.checkpoint, options.long_edge or None, options.device, fusion)
-    if options.decoder is not None:
-        predictor.decoder = build_decoder(predictor.network.spec, DecoderConfig.read(options.decoder))
+    predictor = Predictor.from_checkpoint(
+        _checkpoint(options),
+        device=options.device,
+        long_edge=options.long_edge,
+        flip=options.flip,
+        scales=options.scales,
+        decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
+    )
+    print(predictor.usage.line(), file=sys.stderr)
     failed = 0
     for path, found in predict_files(predictor, find_images(options.images), options.out, draw=not options.no_drawings):
         if isinstance(found, GraphposeError):
@@ -153,33 +204,33 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from graphpose.data.mpii import MpiiDataset
     from graphpose.data.open import open_dataset
     from graphpose.data.transforms import EvalTransform
-    from graphpose.fields.config import DecoderConfig, FusionConfig
+    from graphpose.fields.config import DecoderConfig
     from graphpose.fields.decode import build_decoder
     from graphpose.inference.evaluate import evaluate
     from graphpose.metrics.submission import write_results
 
-    fusion = FusionConfig(options.flip, tuple(options.scales))
     dataset: CocoDataset
     if options.split or options.groups:
         dataset = MpiiDataset(options.annotations, options.images, split=options.split, groups=options.groups)
     else:
         dataset = open_dataset(options.annotations, options.images)
-    content = load_checkpoint(options.checkpoint)
-    network = network_from_checkpoint(content, options.checkpoint, options.device, skeleton=dataset.skeleton)
+    content = load_checkpoint(_checkpoint(options))
+    network = network_from_checkpoint(content, _checkpoint(options), options.device, skeleton=dataset.skeleton)
     if options.decoder is None:
         config = DecoderConfig.from_dict(content["decoder"])
     else:
         config = DecoderConfig.read(options.decoder)
     decoder = build_decoder(network.spec, config)
+    usage = _usage(options, content)
     loader = make_loader(
-        dataset, EvalTransform(options.long_edge or None), options.batch_size, shuffle=False, workers=options.workers
+        dataset, EvalTransform(usage.long_edge), options.batch_size, shuffle=False, workers=options.workers
     )
     evaluation = evaluate(
         network,
         decoder,
         loader,
         dataset.ground_truth(),
-        fusion=fusion,
+        fusion=usage.fusion,
         protocol=options.dataset,
         evaluator=options.evaluator,
     )
@@ -198,17 +249,17 @@ def run_tune(options: argparse.Namespace) -> int:
     from graphpose.data.loader import make_loader
     from graphpose.data.open import open_dataset
     from graphpose.data.transforms import EvalTransform
-    from graphpose.fields.config import DecoderConfig, FusionConfig
+    from graphpose.fields.config import DecoderConfig
     from graphpose.inference.tune import choose_thresholds, collect_fields
 
     if options.limit is not None and options.limit < 1:
         raise GraphposeError(f"--limit {options.limit} must be at least 1")
     dataset = open_dataset(options.annotations, options.images)
-    content = load_checkpoint(options.checkpoint)
-    network = network_from_checkpoint(content, options.checkpoint, options.device, skeleton=dataset.skeleton)
-    loader = make_loader(dataset, EvalTransform(options.long_edge or None), 1, shuffle=False)
-    fusion = FusionConfig(options.flip, tuple(options.scales))
-    fields = collect_fields(network, itertools.islice(loader, options.limit), fusion=fusion)
+    content = load_checkpoint(_checkpoint(options))
+    network = network_from_checkpoint(content, _checkpoint(options), options.device, skeleton=dataset.skeleton)
+    usage = _usage(options, content)
+    loader = make_loader(dataset, EvalTransform(usage.long_edge), 1, shuffle=False)
+    fields = collect_fields(network, itertools.islice(loader, options.limit), fusion=usage.fusion)
     start = DecoderConfig.from_dict(content["decoder"])
     choice = choose_thresholds(network, fields, dataset.ground_truth(), start, rounds=options.rounds)
     print("\n".join(choice.lines()))
@@ -233,6 +284,35 @@ def run_info(options: argparse.Namespace) -> int:
     for name, value in content.get("card", {}).items():
         print(f"{name}: {value}")
     return 0
+
+
+def run_pack(options: argparse.Namespace) -> int:
+    """Write a checkpoint's network with what is needed to use it as one small .safetensors file."""
+    from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
+    from graphpose.fields.config import DecoderConfig
+    from graphpose.packed import pack
+
+    content = load_checkpoint(options.checkpoint)
+    network = network_from_checkpoint(content, options.checkpoint)
+    if options.decoder is None:
+        decoder = DecoderConfig.from_dict(content["decoder"])
+    else:
+        decoder = DecoderConfig.read(options.decoder)
+    card = content.get("card", {}) | ({} if options.card is None else _read_card(options.card))
+    usage = _usage(options, content)
+    pack(options.out, network, decoder=decoder.to_dict(), usage=usage.to_dict(), card=card, weights=options.weights)
+    print(f"written to {options.out}, {options.out.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def _read_card(path: Path) -> dict[str, str]:
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise GraphposeError(f"model card '{path}' cannot be read: {error}") from error
+    if not isinstance(card, dict) or not all(isinstance(text, str) for text in card.values()):
+        raise GraphposeError(f"model card '{path}' must be a JSON object of texts")
+    return card
 
 
 def run_import(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Settings of decoding and of test-time fusion."""
+"""Settings of decoding, of test-time fusion, and of how images are given to a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +153,64 @@ class FusionConfig:
     def is_plain(self) -> bool:
         """Only the image itself: nothing is fused."""
         return not self.flip and self.scales == (1.0,)
+
+
+@dataclasses.dataclass(frozen=True)
+class UsageConfig:
+    """How a network wants images: what it was evaluated with, and what prediction takes unless it is told otherwise.
+
+    Attributes:
+        long_edge: images are resized to this long edge, pixels; None keeps their size.
+        flip: fuse the mirror image of every scale, too.
+        scales: fuse these sizes, relative to ``long_edge``.
+    """
+
+    long_edge: int | None = 641
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if self.long_edge is not None and self.long_edge < 1:
+            raise GraphposeError(f"long edge {self.long_edge} must be a positive number of pixels")
+        object.__setattr__(self, "scales", self.fusion.scales)
+
+    @property
+    def fusion(self) -> FusionConfig:
+        """The views that are fused."""
+        return FusionConfig(self.flip, self.scales)
+
+    @classmethod
+    def from_run(cls, configuration: Mapping[str, Any]) -> UsageConfig:
+        """Of the configuration of a training run: its evaluation's size and views; defaults where it says nothing."""
+        scales = configuration.get("test_scales", 1.0)
+        return cls(
+            long_edge=configuration.get("long_edge", cls.long_edge),
+            flip=configuration.get("test_flip", cls.flip),
+            scales=tuple(scales) if isinstance(scales, (list, tuple)) else (scales,),
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> UsageConfig:
+        """Inverse of :meth:`to_dict`."""
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**dataclasses.asdict(self), "scales": list(self.scales)}
+
+    def changed(
+        self, long_edge: int | None = None, flip: bool | None = None, scales: Sequence[float] | None = None
+    ) -> UsageConfig:
+        """The same with what is given in its place; a ``long_edge`` of 0 keeps images at their own size."""
+        return UsageConfig(
+            self.long_edge if long_edge is None else long_edge or None,
+            self.flip if flip is None else flip,
+            self.scales if scales is None else tuple(scales),
+        )
+
+    def line(self) -> str:
+        """For people: "long edge 241 px, mirror image fused"."""
+        words = ["images at their own size" if self.long_edge is None else f"long edge {self.long_edge} px"]
+        words += ["mirror image fused"] if self.flip else []
+        words += [f"scales {' '.join(f'{s:g}' for s in self.scales)} fused"] if self.scales != (1.0,) else []
+        return ", ".join(words)

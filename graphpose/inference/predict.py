@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
+from graphpose.checkpoint import load_checkpoint, network_from_checkpoint, usage_of
 from graphpose.data.batch import Batch
 from graphpose.data.image import read_image
 from graphpose.data.loader import collate
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
-from graphpose.fields.config import DecoderConfig, FusionConfig
+from graphpose.fields.config import DecoderConfig, FusionConfig, UsageConfig
 from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.fields.fusion import Fields, fused_fields
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import probabilities
 from graphpose.metrics.coco import coco_results
 from graphpose.nn.network import PoseNetwork
+from graphpose.packed import SHIPPED
 from graphpose.visualize import draw_poses, save_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -102,36 +103,57 @@ class Predictor:
     """Poses of images, in their own pixels.
 
     Args:
-        network: in evaluation mode, on the device that it runs on.
-        long_edge: long edge in pixels that an image is resized to, None for its own size.
+        network: on the device that it runs on; None is the network that graphpose ships, with its own usage and
+            thresholds where none are given.
+        usage: size that images are resized to and views that are fused; None is that of the shipped network, or the
+            defaults of :class:`~graphpose.fields.config.UsageConfig`.
         decoder: made for ``network.spec``; by default one with default thresholds.
-        fusion: views that are fused before decoding; None is the image alone.
+
+    Raises:
+        GraphposeError: there is no shipped network, or it cannot be read.
     """
 
     def __init__(
-        self,
-        network: PoseNetwork,
-        long_edge: int | None = 641,
-        decoder: Decoder | None = None,
-        fusion: FusionConfig | None = None,
+        self, network: PoseNetwork | None = None, usage: UsageConfig | None = None, decoder: Decoder | None = None
     ) -> None:
-        self.fusion = fusion
+        if network is None:
+            content = load_checkpoint(SHIPPED)
+            network = network_from_checkpoint(content, SHIPPED)
+            usage = usage or usage_of(content)
+            decoder = decoder or build_decoder(network.spec, DecoderConfig.from_dict(content["decoder"]))
         self.network = network.eval()
+        self.usage = usage or UsageConfig()
         self.decoder = decoder or build_decoder(network.spec)
-        self.transform = EvalTransform(long_edge)
+        self.transform = EvalTransform(self.usage.long_edge)
 
     @classmethod
     def from_checkpoint(
         cls,
-        path: Path,
-        long_edge: int | None = 641,
+        path: Path | str = SHIPPED,
+        *,
         device: torch.device | str = "cpu",
-        fusion: FusionConfig | None = None,
+        long_edge: int | None = None,
+        flip: bool | None = None,
+        scales: Sequence[float] | None = None,
+        decoder: DecoderConfig | None = None,
     ) -> Predictor:
-        """A predictor with the network and the decoder of a checkpoint."""
+        """A predictor with the network of a checkpoint, used as the checkpoint says.
+
+        Args:
+            path: a checkpoint, the folder of a run, or a packed network; by default the shipped one.
+            device: where the network runs.
+            long_edge: pixels of the long edge, 0 for images at their own size.
+            flip: fuse the mirror image.
+            scales: sizes to fuse, relative to the long edge.
+            decoder: thresholds.
+
+        Raises:
+            GraphposeError: see :func:`graphpose.checkpoint.load_checkpoint`.
+        """
         content = load_checkpoint(path)
         network = network_from_checkpoint(content, path, device)
-        return cls(network, long_edge, build_decoder(network.spec, DecoderConfig.from_dict(content["decoder"])), fusion)
+        config = decoder or DecoderConfig.from_dict(content["decoder"])
+        return cls(network, usage_of(content).changed(long_edge, flip, scales), build_decoder(network.spec, config))
 
     def __call__(self, image: np.ndarray) -> Poses:
         """Poses of one image.
@@ -151,12 +173,12 @@ class Predictor:
         persons = Persons.empty(self.network.spec.skeleton.num_keypoints)
         sample = Sample(image, persons, np.zeros((height, width), bool), image_id=0, file_name="")
         batch = collate([self.transform(sample)])
-        [(_, [poses])] = predict_batches(self.network, self.decoder, [batch], fusion=self.fusion)
+        [(_, [poses])] = predict_batches(self.network, self.decoder, [batch], fusion=self.usage.fusion)
         return poses
 
-    def predict_file(self, path: Path) -> tuple[np.ndarray, Poses]:
+    def predict_file(self, path: Path | str) -> tuple[np.ndarray, Poses]:
         """The image of a file and its poses; GraphposeError names a file that cannot be read."""
-        image = read_image(path, upright=True)
+        image = read_image(Path(path), upright=True)
         return image, self(image)
 
 

@@ -156,6 +156,7 @@ def test_the_command_prints_both_tables(files: dict[str, Path], capsys: Any) -> 
     arguments = ["--checkpoint", str(files["checkpoint"]), "--limit", "2", "--resamples", "3", "--long-edge", "96"]
     assert main([*arguments, "--coco", *pair, "--single", *pair]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines.pop(0) == "long edge 96 px"
     assert [line.split()[0] for line in lines[:4]] == ["truth:", "AP", "AP50", "AR"]
     assert lines[0] == "truth: 2 images"
     assert lines[4].startswith("truth: 2 images, ")

@@ -13,7 +13,6 @@ from graphpose.checkpoint import save_checkpoint
 from graphpose.cli import main
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.errors import GraphposeError
-from graphpose.fields.config import FusionConfig
 from graphpose.inference.predict import Predictor, find_images
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
@@ -45,7 +44,7 @@ def test_the_checkpoints_own_decoder_settings_are_used(checkpoint):
 
 
 def test_poses_lie_in_the_image_and_are_the_same_every_time(checkpoint):
-    predictor = Predictor.from_checkpoint(checkpoint, long_edge=None)
+    predictor = Predictor.from_checkpoint(checkpoint, long_edge=0)
     image = DemoDataset(1, size=96)[0].image
     first, second = predictor(image), predictor(image)
     assert 0 < len(first) <= 5
@@ -140,13 +139,11 @@ def test_evaluate_writes_what_the_server_takes_and_fuses_views(checkpoint, image
 
 def test_predict_fuses_views_where_asked_to(checkpoint):
     image = DemoDataset(1, size=96)[0].image
-    alone = Predictor.from_checkpoint(checkpoint, long_edge=None)(image)
-    fused = Predictor.from_checkpoint(checkpoint, long_edge=None, fusion=FusionConfig(flip=True))(image)
+    alone = Predictor.from_checkpoint(checkpoint, long_edge=0)(image)
+    fused = Predictor.from_checkpoint(checkpoint, long_edge=0, flip=True)(image)
     assert len(fused) > 0
     assert not np.array_equal(alone.keypoints, fused.keypoints)
-    mirrored = Predictor.from_checkpoint(checkpoint, long_edge=None, fusion=FusionConfig(flip=True))(
-        np.ascontiguousarray(image[:, ::-1])
-    )
+    mirrored = Predictor.from_checkpoint(checkpoint, long_edge=0, flip=True)(np.ascontiguousarray(image[:, ::-1]))
     assert len(mirrored) > 0
 
 
