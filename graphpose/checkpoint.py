@@ -25,7 +25,7 @@ from graphpose.errors import GraphposeError
 from graphpose.fields.config import UsageConfig
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import GRAPH_MODULES, PoseNetwork
-from graphpose.packed import is_packed, unpack
+from graphpose.packed import SUFFIX, unpack
 from graphpose.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ def load_checkpoint(path: Path | str, device: torch.device | str = "cpu") -> dic
         GraphposeError: the file is missing, truncated, damaged, or no graphpose checkpoint, and no previous one helps.
     """
     path = find_checkpoint_file(path)
-    if is_packed(path):
+    if path.suffix == SUFFIX:
         return unpack(path, device)
     try:
         return _read(path, device)

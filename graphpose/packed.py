@@ -25,6 +25,7 @@ from graphpose.nn.network import PoseNetwork
 FORMAT = 1
 SUFFIX = ".safetensors"
 SHIPPED = Path(__file__).parent / "shipped" / f"people{SUFFIX}"  # what is used where no checkpoint is named
+KEY = "graphpose"  # of the metadata
 SCALE = ".scale"
 LARGEST = 127  # of int8, the same to both sides of zero
 
@@ -80,7 +81,7 @@ def pack(
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata={"graphpose": json.dumps(content)})
+        save_file(tensors, path, metadata={KEY: json.dumps(content)})
     except (OSError, SafetensorError) as error:
         raise GraphposeError(f"packed network '{path}' could not be written: {error}") from error
 
@@ -122,8 +123,14 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file is meant as a packed network."""
-    return Path(path).suffix == SUFFIX
+    """Whether a file says of itself that it is a packed network; a safetensors file may be a backbone's weights."""
+    if path.suffix != SUFFIX or not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return KEY in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -143,9 +150,9 @@ def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no mapping
     except (OSError, SafetensorError) as error:
         raise GraphposeError(f"packed network '{path}' cannot be read: {error}") from error
-    if "graphpose" not in metadata:
+    if KEY not in metadata:
         raise GraphposeError(f"'{path}' is no packed network of graphpose; its metadata does not say what it is")
-    content = json.loads(metadata["graphpose"])
+    content = json.loads(metadata[KEY])
     if content["format"] != FORMAT:
         raise GraphposeError(f"packed network '{path}' has format {content['format']}; this version reads {FORMAT}")
     if digest(tensors) != content["sha256"]:

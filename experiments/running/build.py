@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 from experiments.configs.data import DataConfig
 from experiments.configs.settings import Settings
-from graphpose.checkpoint import GRAPH_SETTINGS, baseline_with_graphs, is_checkpoint
+from graphpose.checkpoint import (
+    GRAPH_SETTINGS,
+    baseline_with_graphs,
+    find_checkpoint_file,
+    is_checkpoint,
+    network_from_checkpoint,
+)
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.demo.dataset import DemoDataset
@@ -23,6 +29,7 @@ from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
+from graphpose.packed import is_packed
 
 # What of a baseline a run does not have to name: left at their defaults, these are the baseline's.
 BASELINES_OWN = ("backbone_variant", "norm_eps", "scale_activation", "scale_factor", "spread_activation")
@@ -113,14 +120,16 @@ def build_loaders(
     )
 
 
-def pretrained_baseline(config: PoseNetworkConfig) -> Path | None:
-    """The checkpoint that ``pretrained`` names; None where it names a backbone's weights, or nothing."""
-    path = Path(config.pretrained) if isinstance(config.pretrained, str) else None
-    return path if path is not None and is_checkpoint(path) else None
+def pretrained_network(config: PoseNetworkConfig) -> Path | None:
+    """The checkpoint or packed network that ``pretrained`` names; None where it names weights of a backbone, if any."""
+    if not isinstance(config.pretrained, str):
+        return None
+    path = find_checkpoint_file(config.pretrained)
+    return path if is_checkpoint(path) or is_packed(path) else None
 
 
 def build_network(
-    config: PoseNetworkConfig, resumed: Mapping[str, Any] | None = None, baseline: Mapping[str, Any] | None = None
+    config: PoseNetworkConfig, resumed: Mapping[str, Any] | None = None, pretrained: Mapping[str, Any] | None = None
 ) -> PoseNetwork:
     """The network of a run.
 
@@ -128,28 +137,34 @@ def build_network(
         config: of the run.
         resumed: content of the checkpoint that the run goes on from; its network is that of the checkpoint, and the
             pretrained file from which the run once began is not needed.
-        baseline: content of the checkpoint in ``config.pretrained``, whose trunk and heads the network begins with.
+        pretrained: content of the checkpoint in ``config.pretrained``: of a baseline, whose trunk and heads the network
+            begins with, or of a network with graphs, all of whose weights it begins with.
 
     Raises:
-        GraphposeError: the baseline has another skeleton or another trunk than the run is configured for, or graphs.
+        GraphposeError: the checkpoint has another skeleton or another trunk than the run is configured for, or other
+            graphs.
     """
     if resumed is not None:
         network = PoseNetwork.from_state(PoseNetworkConfig.from_dict(resumed["config"]), resumed["network"])
-    elif baseline is not None:
-        path, graphs = Path(str(config.pretrained)), {key: getattr(config, key) for key in GRAPH_SETTINGS}
-        network = baseline_with_graphs(baseline, path, skeleton=config.skeleton, **graphs)
-        _require_same_trunk(config, network.config, path)
+    elif pretrained is not None:
+        path, theirs = Path(str(config.pretrained)), PoseNetworkConfig.from_dict(pretrained["config"])
+        if theirs.adjacency == "none":
+            graphs = {key: getattr(config, key) for key in GRAPH_SETTINGS}
+            network = baseline_with_graphs(pretrained, path, skeleton=config.skeleton, **graphs)
+        else:
+            network = network_from_checkpoint(pretrained, path, skeleton=config.skeleton).train()
+        _require_same_settings(config, network.config, path)
     else:
         return PoseNetwork(config)
     network.config = dataclasses.replace(network.config, pretrained=config.pretrained)
     return network
 
 
-def _require_same_trunk(config: PoseNetworkConfig, baseline: PoseNetworkConfig, path: Path) -> None:
-    """GraphposeError naming every setting that has to be the baseline's."""
+def _require_same_settings(config: PoseNetworkConfig, pretrained: PoseNetworkConfig, path: Path) -> None:
+    """GraphposeError naming every setting that has to be the pretrained network's."""
     differing = []
     for field in dataclasses.fields(config):
-        name, own = field.name, getattr(baseline, field.name)
+        name, own = field.name, getattr(pretrained, field.name)
         chosen = getattr(config, name)
         left_open = name in ("skeleton", "pretrained") or (name in BASELINES_OWN and chosen == field.default)
         if chosen != own and not left_open:
@@ -158,6 +173,6 @@ def _require_same_trunk(config: PoseNetworkConfig, baseline: PoseNetworkConfig, 
         wanted = " ".join(f"{name}={list(own) if isinstance(own, tuple) else own}" for name, _, own in differing)
         found = ", ".join(f"{name}={chosen}" for name, chosen, _ in differing)
         raise GraphposeError(
-            f"pretrained='{path}' is a baseline with {wanted}, but the run has {found}; set {wanted}, or name the "
-            "checkpoint of another baseline"
+            f"pretrained='{path}' is a network with {wanted}, but the run has {found}; set {wanted}, or name the "
+            "checkpoint of another network"
         )

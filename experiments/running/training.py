@@ -19,7 +19,7 @@ from experiments.running.build import (
     build_datasets,
     build_loaders,
     build_network,
-    pretrained_baseline,
+    pretrained_network,
 )
 from experiments.running.epochs import (
     append_relations,
@@ -108,14 +108,14 @@ def train_and_evaluate(
     settings = build_settings(config, train_set.skeleton)
     train_loader, val_loader = build_loaders(settings, train_set, val_set, seed, ranks)
     content = load_checkpoint(checkpoint) if checkpoint else None
-    path = None if checkpoint else pretrained_baseline(settings.network)
-    baseline = load_checkpoint(path) if path else None
-    trainer = build_trainer(settings, train_loader, run, seed, ranks, content, baseline)
-    card = card_of_successor(baseline, path) if baseline and path else (content or {}).get("card")
+    path = None if checkpoint else pretrained_network(settings.network)
+    pretrained = load_checkpoint(path) if path else None
+    trainer = build_trainer(settings, train_loader, run, seed, ranks, content, pretrained)
+    card = card_of_successor(pretrained, path) if pretrained and path else (content or {}).get("card")
     if checkpoint and content is not None:
         resume(trainer, checkpoint, content, train_set, run)
         copy_relations(trainer, checkpoint.parent, folder)
-    del content, baseline  # as much memory as the network and its optimiser
+    del content, pretrained  # as much memory as the network and its optimiser
     decoder = build_decoder(trainer.network.spec, settings.decoder)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
@@ -171,16 +171,16 @@ def build_trainer(
     seed: int,
     ranks: Ranks,
     resumed: Mapping[str, Any] | None = None,
-    baseline: Mapping[str, Any] | None = None,
+    pretrained: Mapping[str, Any] | None = None,
 ) -> Trainer:
     """Network and trainer; the same weights on every rank, graphs and noise of its own.
 
     Args:
         settings, loader, run, seed, ranks: what they are built from.
-        resumed, baseline: see :func:`~experiments.running.build.build_network`.
+        resumed, pretrained: see :func:`~experiments.running.build.build_network`.
     """
     torch.manual_seed(seed)
-    network = build_network(settings.network, resumed, baseline)
+    network = build_network(settings.network, resumed, pretrained)
     network.to(resolve_device(settings.data.device))
     torch.manual_seed(derived_seed(seed, ranks.rank))
     network.seed_graphs(derived_seed(seed, ranks.rank))

@@ -13,13 +13,14 @@ from torch import nn
 from experiments.configs.named import DEFAULTS, NAMED
 from experiments.configs.settings import build_settings
 from experiments.running import training
-from experiments.running.build import build_network, pretrained_baseline
+from experiments.running.build import build_network, pretrained_network
 from graphpose.checkpoint import load_checkpoint, load_network, save_checkpoint
 from graphpose.distributed import SINGLE_PROCESS
 from graphpose.errors import GraphposeError
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.openpifpaf.convert import DECODERS, import_checkpoint
+from graphpose.packed import pack
 from graphpose.skeleton import CROWDPOSE
 from tests.experiments.in_process import import_run, launch
 from tests.experiments.test_resume import TINY, at_step
@@ -93,8 +94,8 @@ def begin(path: Path, named: str = "demo", **changes) -> PoseNetwork:
     usual = DEFAULTS | NAMED[named] | ({"backbone": "test_resnet"} if named == "demo" else {})
     skeleton = changes.pop("skeleton", DEMO.skeleton)
     config = build_settings(usual | {"pretrained": str(path)} | changes, skeleton).network
-    baseline = pretrained_baseline(config)
-    return build_network(config, baseline=load_checkpoint(baseline) if baseline else None)
+    pretrained = pretrained_network(config)
+    return build_network(config, pretrained=load_checkpoint(pretrained) if pretrained else None)
 
 
 def test_the_named_configuration_takes_an_imported_network_and_reads_it_as_the_import_does(tmp_path):
@@ -116,7 +117,7 @@ def test_without_graphs_a_baseline_is_trained_on_itself(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "resnet18", "upsample": 2}, r"is a baseline with backbone=test_resnet upsample=4, but the run "
+        ({"backbone": "resnet18", "upsample": 2}, r"is a network with backbone=test_resnet upsample=4, but the run "
                                                   r"has backbone=resnet18, upsample=2; set backbone=test_resnet ups"),
         ({"strides": [16, 8]}, r"strides=\[16\], but the run has strides=\(16, 8\)"),
         ({"scale_factor": 0.5}, r"scale_factor=0\.93, but the run has scale_factor=0\.5"),
@@ -129,8 +130,19 @@ def test_a_baseline_that_does_not_fit_the_run_is_refused_by_what_to_set(tmp_path
         begin(tmp_path / "baseline.pt", **changes)
 
 
-def with_graphs(path: Path) -> None:
-    write_baseline(path, dataclasses.replace(DEMO, adjacency="dynamic"))
+def test_a_network_with_graphs_is_gone_on_with_whole_or_packed(tmp_path):
+    averaged = write_baseline(tmp_path / "checkpoint.pt", dataclasses.replace(DEMO, adjacency="dynamic"))
+    with torch.no_grad():
+        for parameter in averaged.parameters():
+            parameter.add_(0.01)
+    save_checkpoint(tmp_path / "checkpoint.pt", averaged, averaged.config)
+    pack(tmp_path / "small.safetensors", averaged, decoder={}, usage={}, weights="float32")
+    for path in (tmp_path, tmp_path / "checkpoint.pt", tmp_path / "small.safetensors"):
+        network = begin(path)
+        assert network.training
+        assert all(torch.equal(value, averaged.state_dict()[name]) for name, value in network.state_dict().items())
+    with pytest.raises(GraphposeError, match="is a network with adjacency=dynamic, but the run has adjacency=none"):
+        begin(tmp_path, adjacency="none")
 
 
 def truncated(path: Path) -> None:
@@ -148,7 +160,6 @@ def damaged(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (with_graphs, "has adjacency 'dynamic'; a baseline has 'none'"),
         (truncated, r"baseline\.pt' cannot be read"),
         (damaged, r"checkpoint '.*baseline\.pt' cannot be read: its checksum is wrong"),
         (lambda path: write(original("v0.8"), path), r"cannot be read: Weights only load failed; of a file of "
