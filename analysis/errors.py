@@ -37,6 +37,8 @@ from graphpose.metrics.error_analysis import (
     PersonErrors,
     analyse_errors,
 )
+from graphpose.metrics.results import KEYS, require_results
+from graphpose.skeleton import Skeleton
 from graphpose.visualize import draw_poses, save_image
 
 COLOURS = {"good": "#9aa5b1", "jitter": "#f2b134", "inversion": "#7b5ea7", "swap": "#d1495b", "miss": "#30638e"}
@@ -147,15 +149,18 @@ def draw_worst(
         save_image(out / "worst" / f"{rank:03d}_{Path(names[image_id]).stem}.png", image)
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """Records of a COCO-results file."""
+def read_results(path: Path, skeleton: Skeleton, ground_truth: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Records of a COCO-results file that can be scored by ``ground_truth``."""
     try:
         results = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise GraphposeError(f"results file {path} cannot be read: {error}") from None
-    needed = {"image_id", "category_id", "keypoints", "score"}
-    if not isinstance(results, list) or not all(isinstance(r, dict) and needed <= r.keys() for r in results):
-        raise GraphposeError(f"{path} is no COCO-results file; a list of records with {', '.join(sorted(needed))} is")
+    if not isinstance(results, list):
+        raise GraphposeError(f"{path} is no COCO-results file; a list of records with {', '.join(KEYS)} is")
+    try:
+        require_results(results, skeleton.num_keypoints, ground_truth)
+    except GraphposeError as error:
+        raise GraphposeError(f"results file {path}: {error}") from None
     return results
 
 
@@ -171,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         dataset = open_dataset(options.annotations, options.images or Path())
         truth = dataset.ground_truth()
-        analysis = analyse_errors(truth, read_results(options.results), dataset.skeleton)
+        analysis = analyse_errors(truth, read_results(options.results, dataset.skeleton, truth), dataset.skeleton)
         gains = analysis.gains()
     except GraphposeError as error:
         print(f"errors: {error}", file=sys.stderr)

@@ -43,6 +43,7 @@ from graphpose.fields.config import DecoderConfig, FusionConfig
 from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.inference.predict import predict_batches
 from graphpose.metrics.coco import coco_results, run_coco_evaluation, summarise
+from graphpose.metrics.results import category_of
 from graphpose.nn.network import PoseNetwork
 
 Interval = tuple[float, float, float]
@@ -168,6 +169,7 @@ def predict(
     """Poses of a data set: image id → (N, K, 3) best first, and all of them in COCO's results format."""
     loader = make_loader(dataset, EvalTransform(options.long_edge or None), options.batch_size, shuffle=False)
     poses: dict[int, np.ndarray] = {}
+    category = category_of(dataset.ground_truth())
     results: list[dict[str, Any]] = []
     batches = tqdm(loader, desc="predict", disable=None, leave=False)
     for batch, found in predict_batches(network, decoder, batches, fusion=FusionConfig(options.flip)):
@@ -175,7 +177,7 @@ def predict(
             print(f"counts as an image without a pose: {message}", file=sys.stderr)
         for image_id, one in zip(batch.image_ids, found, strict=True):
             poses[image_id] = one.keypoints
-            results += coco_results(image_id, one)
+            results += coco_results(image_id, one, category)
     return poses, results
 
 

@@ -17,6 +17,7 @@ from graphpose.fields.decode import Decoder
 from graphpose.inference.predict import predict_batches
 from graphpose.metrics.coco import Evaluator, coco_results
 from graphpose.metrics.protocol import Protocol, evaluate_results, headline_names
+from graphpose.metrics.results import category_of
 from graphpose.nn.network import PoseNetwork
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def evaluate(
     started = time.perf_counter()
     results: list[dict[str, Any]] = []
     errors: list[str] = []
+    category = category_of(ground_truth)
     progress = tqdm(loader, desc="evaluate", disable=None if ranks.is_first else True, leave=False)
     for batch, poses in predict_batches(
         network, decoder, progress, precision=precision, seconds=seconds, fusion=fusion
@@ -80,7 +82,7 @@ def evaluate(
             logger.warning("not evaluated, counts as an image without a detection: %s", message)
         errors += batch.errors
         for image_id, one in zip(batch.image_ids, poses, strict=True):
-            results += coco_results(image_id, one)
+            results += coco_results(image_id, one, category)
     seconds["all"] = time.perf_counter() - started
     shares = ranks.gather((results, errors))
     if shares is None:

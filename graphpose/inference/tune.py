@@ -18,6 +18,7 @@ from graphpose.inference.predict import input_sizes, predict_fields
 from graphpose.inference.search import GRID, tune
 from graphpose.metrics.coco import Evaluator, coco_results
 from graphpose.metrics.protocol import evaluate_results
+from graphpose.metrics.results import category_of
 from graphpose.nn.network import PoseNetwork
 
 
@@ -135,11 +136,13 @@ def choose_thresholds(
         "annotations": [a for a in ground_truth["annotations"] if a["image_id"] in ids],
     }
 
+    category = category_of(truth)
+
     def score(poses: list[Poses]) -> float:
         results = [
             result
             for image, found in zip(fields, poses, strict=True)
-            for result in coco_results(image.image_id, found.mapped(image.to_original))
+            for result in coco_results(image.image_id, found.mapped(image.to_original), category)
         ]
         metrics = evaluate_results(truth, results, spec.skeleton, max_detections=max_detections, evaluator=evaluator)
         if figure not in metrics:

@@ -14,6 +14,7 @@ import numpy as np
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
+from graphpose.metrics.results import require_results
 from graphpose.skeleton import Skeleton
 
 Evaluator = Literal["pycocotools", "fast"]
@@ -27,7 +28,7 @@ def coco_results(image_id: int, poses: Poses, category_id: int = 1) -> list[dict
     Args:
         image_id: id from the annotation file's record.
         poses: in pixels of the original image.
-        category_id: id of the person category.
+        category_id: id of the keypoint category in the annotation file.
 
     Returns:
         One record per pose, best first; keypoints flat as x, y, confidence, and 0, 0, 0 where not found.
@@ -50,8 +51,8 @@ def evaluate_coco(
     """AP and AR over OKS thresholds 0.50:0.05:0.95.
 
     Args:
-        ground_truth: COCO-format dict; only its images count, results of others are left out.
-        results: COCO results format.
+        ground_truth: COCO-format dict of one category; only its images count, results of others are left out.
+        results: COCO results format, of the same category.
         skeleton: gives K and the sigmas.
         max_detections: poses per image that count, best first.
         evaluator: "pycocotools" is the reference, "fast" is faster-coco-eval where that is installed.
@@ -61,7 +62,8 @@ def evaluate_coco(
         large) of which the ground truth has nobody.
 
     Raises:
-        GraphposeError: when a result has the wrong number of keypoint values or the evaluator is unknown or missing.
+        GraphposeError: when a result is none that can be scored (see
+            :func:`graphpose.metrics.results.require_results`), or the evaluator is unknown or missing.
     """
     evaluation = run_coco_evaluation(
         ground_truth, results, skeleton, max_detections=max_detections, evaluator=evaluator
@@ -85,7 +87,8 @@ def run_coco_evaluation(
     """The evaluator itself after its matching, for those who need more than the ten figures.
 
     Args:
-        ground_truth: COCO-format dict.
+        ground_truth: COCO-format dict. Its annotations are numbered from 1 in their order, whatever their ids: to the
+            evaluators a match with annotation 0 is none.
         results: COCO results format; results of images that ``ground_truth`` does not have are left out, the others are
             numbered from 1 in their order.
         skeleton: gives K and the sigmas.
@@ -99,14 +102,9 @@ def run_coco_evaluation(
     Raises:
         GraphposeError: as evaluate_coco does.
     """
+    require_results(results, skeleton.num_keypoints, ground_truth)
     known = {image["id"] for image in ground_truth["images"]}
     kept = [dict(result) for result in results if result["image_id"] in known]
-    for result in kept:
-        if len(result["keypoints"]) != 3 * skeleton.num_keypoints:
-            raise GraphposeError(
-                f"a result of image {result['image_id']} has {len(result['keypoints'])} keypoint values; skeleton "
-                f"'{skeleton.name}' needs {3 * skeleton.num_keypoints}"
-            )
     if not kept:
         return None
     coco_type, eval_type = _evaluator(evaluator)
@@ -116,7 +114,7 @@ def run_coco_evaluation(
             "info": {},
             "images": list(ground_truth["images"]),
             # pycocotools writes into the annotations it is given.
-            "annotations": [dict(annotation) for annotation in ground_truth["annotations"]],
+            "annotations": [{**a, "id": number} for number, a in enumerate(ground_truth["annotations"], start=1)],
             "categories": list(ground_truth["categories"]),
         }
         truth.createIndex()

@@ -58,9 +58,10 @@ def evaluate_crowdpose(
     figures = evaluate_coco(truth, results, skeleton, max_detections=max_detections, evaluator=evaluator)
     values = {name: figures[name] for name in METRICS if name in figures}
     for crowding, (low, high) in CROWD_BANDS.items():
-        part = _restrict(truth, {i["id"] for i in truth["images"] if low <= i["crowdIndex"] < high})
+        ids = {i["id"] for i in truth["images"] if low <= i["crowdIndex"] < high}
+        part, found = _restrict(truth, ids), [result for result in results if result["image_id"] in ids]
         if any(a["num_keypoints"] and not a.get("iscrowd") for a in part["annotations"]):
-            figures = evaluate_coco(part, results, skeleton, max_detections=max_detections, evaluator=evaluator)
+            figures = evaluate_coco(part, found, skeleton, max_detections=max_detections, evaluator=evaluator)
             values[f"AP_{crowding}"] = figures["AP"]
         else:
             values[f"AP_{crowding}"] = -1.0

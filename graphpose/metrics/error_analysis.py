@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from graphpose.metrics.coco import Evaluator, evaluate_coco, run_coco_evaluation
+from graphpose.metrics.results import require_results
 from graphpose.skeleton import Skeleton
 
 MATCH_OKS = 0.1
@@ -179,6 +180,7 @@ def analyse_errors(
     Raises:
         GraphposeError: as evaluate_coco does.
     """
+    require_results(results, skeleton.num_keypoints, ground_truth)
     kept = _surest(ground_truth, results, max_detections)
     evaluation = run_coco_evaluation(
         ground_truth, kept, skeleton, max_detections=max_detections, thresholds=[MATCH_OKS]
@@ -186,7 +188,7 @@ def analyse_errors(
     annotations: dict[int, list[Mapping[str, Any]]] = {image["id"]: [] for image in ground_truth["images"]}
     for annotation in ground_truth["annotations"]:
         annotations[annotation["image_id"]].append(annotation)
-    result_of, false_positives = _matches(evaluation)
+    result_of, false_positives = _matches(evaluation, [a["id"] for a in ground_truth["annotations"]])
     rows: dict[int, list[int]] = {image_id: [] for image_id in annotations}
     for r, result in enumerate(kept):
         rows[result["image_id"]].append(r)
@@ -225,8 +227,9 @@ def analyse_errors(
     return ErrorAnalysis(skeleton, ground_truth, kept, persons, false_positives, best_oks)
 
 
-def _matches(evaluation: Any) -> tuple[dict[int, int], list[int]]:
-    """Result of each person that COCO's evaluation found (annotation id → index), and the results of nobody, sorted."""
+def _matches(evaluation: Any, ids: Sequence[int]) -> tuple[dict[int, int], list[int]]:
+    """Result of each person that COCO's evaluation found (annotation id → index), and the results of nobody, sorted;
+    ``ids`` are those of the annotations that it numbered from 1."""
     result_of: dict[int, int] = {}
     false_positives: list[int] = []
     for image in evaluation.evalImgs if evaluation is not None else ():
@@ -234,7 +237,7 @@ def _matches(evaluation: Any) -> tuple[dict[int, int], list[int]]:
             continue
         for r, person, ignored in zip(image["dtIds"], image["dtMatches"][0], image["dtIgnore"][0], strict=True):
             if not ignored and person > 0:
-                result_of[int(person)] = r - 1  # loadRes numbers the results from 1
+                result_of[ids[int(person) - 1]] = r - 1  # loadRes numbers the results from 1, too
             elif not ignored:
                 false_positives.append(r - 1)
     return result_of, sorted(false_positives)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphpose.errors import GraphposeError
+from graphpose.metrics.results import require_results
 from graphpose.skeleton import MPII, Skeleton
 
 
@@ -38,6 +39,7 @@ def groups_of(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, An
         size, group = annotation["head_size"], annotation.get("group", 0)
         if size and size > 0 and group >= 0 and any(annotation["keypoints"][2::3]):
             members[annotation["image_id"]][group].append(annotation)
+    require_results(results, MPII.num_keypoints, ground_truth)
     poses = poses_by_image(results)
     groups = []
     for image in ground_truth["images"]:
@@ -58,15 +60,11 @@ def poses_by_image(results: Sequence[Mapping[str, Any]]) -> dict[int, list[np.nd
     """Image id → poses (16, 3) in the order of the results, x and y NaN where not found; none without any joint.
 
     Raises:
-        GraphposeError: a result of another number of keypoints.
+        GraphposeError: as :func:`graphpose.metrics.results.require_results`.
     """
+    require_results(results, MPII.num_keypoints)
     poses: dict[int, list[np.ndarray]] = defaultdict(list)
     for result in results:
-        if len(result["keypoints"]) != 3 * MPII.num_keypoints:
-            raise GraphposeError(
-                f"a result of image {result['image_id']} has {len(result['keypoints'])} keypoint values; MPII needs "
-                f"{3 * MPII.num_keypoints}"
-            )
         pose = np.array(result["keypoints"], np.float64).reshape(-1, 3)
         pose[pose[:, 2] <= 0, :2] = np.nan
         if not np.isnan(pose[:, 0]).all():

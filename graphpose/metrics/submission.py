@@ -1,6 +1,6 @@
 """Results as the test servers take them.
 
-- COCO: a zip-ready ``keypoints_<set>_<name>_results.json``, a list of image_id, category_id 1, keypoints, score; the
+- COCO: a zip-ready ``keypoints_<set>_<name>_results.json``, a list of image_id, category_id, keypoints, score; the
   server counts the 20 best poses of an image. CrowdPose's evaluator reads the same records with 14 keypoints.
 - MPII multi-person: ``pred_keypoints_mpii_multi.mat``, struct array ``pred`` with one entry per group of the test set,
   in the order of getMultiPersonGroups.m: ``annorect(r).annopoints.point(p)`` has ``x``, ``y``, ``id`` and ``score``.
@@ -29,6 +29,7 @@ from graphpose.data.coco import CocoDataset
 from graphpose.data.mpii import MpiiDataset
 from graphpose.errors import GraphposeError
 from graphpose.metrics.mpii_groups import nearest_groups, poses_by_image
+from graphpose.metrics.results import require_results
 
 MAX_DETECTIONS = 20
 DECIMALS = 2  # of coordinates in pixels; keeps test-dev's file below the server's limit
@@ -49,18 +50,11 @@ def coco_records(
         no evaluator reads set to 1 where the keypoint was found and 0 where not; scores as they are.
 
     Raises:
-        GraphposeError: a result of another number of keypoints, or a number that is not finite; names the image.
+        GraphposeError: as :func:`graphpose.metrics.results.require_results`.
     """
+    require_results(results, num_keypoints)
     by_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
-        flat = result["keypoints"]
-        if len(flat) != 3 * num_keypoints:
-            raise GraphposeError(
-                f"a result of image {result['image_id']} has {len(flat)} keypoint values; {3 * num_keypoints} are "
-                f"needed"
-            )
-        if not all(math.isfinite(value) for value in (*flat, result["score"])):
-            raise GraphposeError(f"a result of image {result['image_id']} has a number that is not finite")
         by_image[int(result["image_id"])].append(result)
     records = []
     for image_id in sorted(by_image):
@@ -68,9 +62,8 @@ def coco_records(
             pose = np.array(result["keypoints"], np.float64).reshape(-1, 3)
             pose[:, :2] = pose[:, :2].round(DECIMALS)
             values = [value for x, y, confidence in pose.tolist() for value in (x, y, int(confidence > 0))]
-            records.append(
-                {"image_id": image_id, "category_id": 1, "keypoints": values, "score": float(result["score"])}
-            )
+            identity = {"image_id": image_id, "category_id": result["category_id"]}
+            records.append({**identity, "keypoints": values, "score": float(result["score"])})
     return records
 
 

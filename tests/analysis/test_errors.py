@@ -56,6 +56,21 @@ def test_table_figure_and_the_worst_images_are_written(files: dict[str, Path], t
     assert cv2.imread(str(out / "errors.png")).shape[1] > 1000
 
 
+def test_ids_of_annotations_and_categories_change_nothing(files: dict[str, Path], tmp_path: Path) -> None:
+    assert main(arguments(files, tmp_path / "as it is")) == 0
+    truth, results = (json.loads(files[name].read_text()) for name in ("annotations", "results"))
+    for number, annotation in enumerate(truth["annotations"]):
+        annotation["id"] = number
+    for record in (*truth["annotations"], *results):
+        record["category_id"] = 7
+    truth["categories"][0]["id"] = 7
+    files["annotations"].write_text(json.dumps(truth))
+    files["results"].write_text(json.dumps(results))
+    assert main(arguments(files, tmp_path / "renumbered")) == 0
+    tables = [(tmp_path / name / "errors.csv").read_text() for name in ("as it is", "renumbered")]
+    assert tables[0] == tables[1]
+
+
 def test_an_image_that_cannot_be_read_is_named_and_the_rest_is_written(
     files: dict[str, Path], tmp_path: Path, capsys: Any
 ):

@@ -51,6 +51,20 @@ def test_a_faint_network_gets_lower_thresholds_and_evaluation_confirms_the_score
     assert found.metrics["AP"] == pytest.approx(choice.score, abs=1e-9)
 
 
+def test_a_category_of_another_id_is_tuned_and_evaluated_alike(faint):
+    dataset, network, loader = faint
+    truth = dataset.ground_truth()
+    for record in truth["annotations"]:
+        record["category_id"] = 7
+    truth["categories"][0]["id"] = 7
+    fields = collect_fields(network, loader())
+    choice, expected = (choose_thresholds(network, fields, of, grid=GRID) for of in (truth, dataset.ground_truth()))
+    assert choice == expected
+    found = evaluate(network, build_decoder(network.spec, choice.config), loader(), truth)
+    assert found.metrics["AP"] == pytest.approx(choice.score, abs=1e-9)
+    assert {result["category_id"] for result in found.results} == {7}
+
+
 def test_only_the_images_whose_fields_are_given_count(faint):
     dataset, network, loader = faint
     choice = choose_thresholds(network, collect_fields(network, loader())[:2], dataset.ground_truth(), grid=GRID)

@@ -62,7 +62,8 @@ def perturbed(truth: Truth, seed: int) -> list[dict[str, Any]]:
             keypoints[:, :2] += rng.uniform(0, 0.8) * person["head_size"] * rng.normal(size=(16, 2))
             keypoints[:, 2] = rng.uniform(0.1, 1, 16) * (rng.random(16) < 0.9) * (keypoints[:, 2] > 0)
             keypoints[keypoints[:, 2] == 0] = 0
-            results.append({"image_id": person["image_id"], "keypoints": keypoints.ravel().tolist(), "score": 0.5})
+            identity = {"image_id": person["image_id"], "category_id": 1}
+            results.append({**identity, "keypoints": keypoints.ravel().tolist(), "score": 0.5})
     return results
 
 
@@ -181,7 +182,7 @@ def test_exchanged_sides_leave_the_head_only() -> None:
     """Left and right joints are 10 to 50 px apart and the head size is 10 px, so only head top and neck are found."""
     person = person_at(0, 0, head=10.0)
     keypoints = np.array(person["keypoints"], float).reshape(16, 3)[list(MPII.flip)]
-    result = {"image_id": 1, "keypoints": keypoints.ravel().tolist(), "score": 1.0}
+    result = {"image_id": 1, "category_id": 1, "keypoints": keypoints.ravel().tolist(), "score": 1.0}
     figures = evaluate_mpii(truth_of(person), [result])
     assert figures["PCKh"] == pytest.approx(2 / 14)
     assert figures["mAP"] == pytest.approx(2 / 14)
@@ -282,7 +283,7 @@ def test_what_does_not_fit_is_named() -> None:
         evaluate_mpii(truth_of(person), [], COCO)
     with pytest.raises(GraphposeError, match="annotation 1 has no head_size"):
         evaluate_mpii(truth_of({k: v for k, v in person.items() if k != "head_size"}), [])
-    with pytest.raises(GraphposeError, match="image 1 has 51 keypoint values; MPII needs 48"):
-        evaluate_mpii(truth_of(person), [{"image_id": 1, "keypoints": [0] * 51}])
+    with pytest.raises(GraphposeError, match="image 1 has 51 keypoint values; 48 are needed"):
+        evaluate_mpii(truth_of(person), [{"image_id": 1, "category_id": 1, "keypoints": [0] * 51, "score": 1}])
     with pytest.raises(GraphposeError, match="person 0 has no positive head size"):
         pckh(np.zeros((1, 16, 2)), np.zeros((1, 16, 3)), np.zeros(1))

@@ -32,6 +32,11 @@ def test_coco_records_are_in_order_rounded_and_at_most_twenty_per_image() -> Non
     assert len(records[0]["keypoints"]) == 51
 
 
+def test_the_servers_file_keeps_the_category_of_the_data_set() -> None:
+    found = [{**result(3, 50, 0.9, 17), "category_id": category} for category in (7, 0)]
+    assert [record["category_id"] for record in coco_records(found, 17)] == [7, 0]
+
+
 def test_a_written_file_is_read_by_the_official_evaluator(tmp_path: Path) -> None:
     from pycocotools.coco import COCO
 
