@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -46,10 +47,27 @@ def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDatase
                 f"{key}: '{root / path}' does not exist; set data_root, or GRAPHPOSE_DATA in the environment"
             )
     ids = list(data.image_ids) or None
-    train = open_dataset(root / data.train_annotations, root / data.train_images, image_ids=ids, require_persons=True)
+    train = open_dataset(
+        root / data.train_annotations,
+        root / data.train_images,
+        image_ids=ids,
+        require_persons=True,
+        category=data.category,
+    )
     if ids:
         return train, train
-    return train, open_dataset(root / data.val_annotations, root / data.val_images, skeleton=train.skeleton)
+    return train, open_dataset(
+        root / data.val_annotations, root / data.val_images, skeleton=train.skeleton, category=data.category
+    )
+
+
+def without_unknown_mirror_images(settings: Settings) -> Settings:
+    """The settings without mirror images in evaluation where it is not known what they show; a line says so."""
+    skeleton = settings.network.skeleton
+    if skeleton.mirrors or not settings.data.test_flip:
+        return settings
+    print(f"test_flip is switched off: skeleton '{skeleton.name}' has no flip pairs", flush=True)
+    return dataclasses.replace(settings, data=dataclasses.replace(settings.data, test_flip=False))
 
 
 def build_loaders(

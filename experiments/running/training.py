@@ -16,7 +16,7 @@ from sacred.utils import SacredError
 
 from experiments.configs.settings import Settings, build_settings
 from experiments.running import plots
-from experiments.running.build import build_datasets, build_loaders, resolve_device
+from experiments.running.build import build_datasets, build_loaders, resolve_device, without_unknown_mirror_images
 from experiments.running.epochs import (
     append_relations,
     copy_relations,
@@ -96,7 +96,7 @@ def train_and_evaluate(
     checkpoint = Path(config["resume"]) if config["resume"] else None
     config = builtin_containers({key: value for key, value in config.items() if key != "resume"})
     train_set, val_set = build_datasets(build_settings(config).data, seed)
-    settings = build_settings(config, train_set.skeleton)
+    settings = without_unknown_mirror_images(build_settings(config, train_set.skeleton))
     train_loader, val_loader = build_loaders(settings, train_set, val_set, seed, ranks)
     content = load_checkpoint(checkpoint) if checkpoint else None
     trainer = build_trainer(settings, train_loader, run, seed, ranks, content)
@@ -105,6 +105,7 @@ def train_and_evaluate(
         copy_relations(trainer, checkpoint.parent, folder)
     decoder = build_decoder(trainer.network.spec, settings.decoder)
     parameters = sum(p.numel() for p in trainer.network.parameters())
+    print("\n".join(train_set.skeleton.lines()), flush=True)
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
     evaluation: Evaluation | None = None

@@ -78,6 +78,7 @@ def check_dataset(
     images: Path | str | None = None,
     *,
     skeleton: Skeleton | None = None,
+    category: str | int | None = None,
     threads: int = 2,
     progress: bool = True,
 ) -> CheckReport:
@@ -87,6 +88,7 @@ def check_dataset(
         annotations: COCO format (COCO, CrowdPose, any category with keypoints), or MPII as .mat, .h5 or HRNet .json.
         images: folder of the image files; None looks at the records only.
         skeleton: what the keypoints mean; None takes it from the file.
+        category: name or id of the keypoint category, for COCO-format files with several.
         threads: images decoded at a time.
         progress: show a bar on a terminal.
 
@@ -97,7 +99,7 @@ def check_dataset(
     path, folder = Path(annotations), None if images is None else Path(images)
     defects: list[Defect] = []
     try:
-        table = read_annotations(path, skeleton, report=defects.append)
+        table = read_annotations(path, skeleton, category=category, report=defects.append)
         if set(table.images.file_names) <= {""}:
             raise GraphposeError(f"{path} names no images; at least one is needed")
     except GraphposeError as error:

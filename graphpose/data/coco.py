@@ -29,6 +29,7 @@ class CocoDataset:
         skeleton: what the keypoints mean; None takes it from the file.
         image_ids: only these, in this order; None is all in the file's order.
         require_persons: only images with at least one person with a labelled keypoint.
+        category: name or id of the keypoint category, for files with several.
 
     Raises:
         GraphposeError: naming the file and the annotation at fault, or when no image is left.
@@ -42,8 +43,9 @@ class CocoDataset:
         skeleton: Skeleton | None = None,
         image_ids: Sequence[int] | None = None,
         require_persons: bool = False,
+        category: str | int | None = None,
     ) -> None:
-        self.annotations = select_images(read_coco(Path(annotations), skeleton), image_ids, require_persons)
+        self.annotations = select_images(read_coco(Path(annotations), skeleton, category), image_ids, require_persons)
         self.images = Path(images)
 
     @property

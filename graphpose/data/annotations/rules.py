@@ -76,8 +76,24 @@ def sound_images(images: Sequence[Any], report: Report) -> list[Record]:
     return list(images)
 
 
+def require_categories(categories: Sequence[Any], path: Path) -> None:
+    """GraphposeError where a category is no object, or two have one id."""
+    if not all(isinstance(category, dict) for category in categories):
+        raise GraphposeError(f"{path} is not a COCO file; its 'categories' must be a list of objects")
+    ids = [category.get("id") for category in categories]
+    repeated = [one for n, one in enumerate(ids) if one is not None and one in ids[:n]]
+    if repeated:
+        raise GraphposeError(f"{path}: category id {repeated[0]!r} stands {ids.count(repeated[0])} times; ids must "
+                             f"be unique")  # fmt: skip
+
+
 def sound_records(
-    records: Sequence[Any], skeleton: Skeleton, category_id: int, image_ids: Collection[int], report: Report
+    records: Sequence[Any],
+    skeleton: Skeleton,
+    category_id: int,
+    categories: Sequence[Record],
+    image_ids: Collection[int],
+    report: Report,
 ) -> list[Record]:
     """The annotation records of the keypoint category that a table can be made of.
 
@@ -85,6 +101,7 @@ def sound_records(
         records: the file's annotations, of whatever category.
         skeleton: gives K.
         category_id: of the keypoint category; a record that names none belongs to it.
+        categories: all that the file lists.
         image_ids: of the file's images.
         report: is told of every record of the category that breaks a rule.
     """
@@ -98,6 +115,7 @@ def sound_records(
 
     of_category = partial(_in_category, category_id)
     records = _without(records, _annotations_have_ids(records, of_category), is_defect, report)
+    records = _without(records, _categories_are_listed(categories, of_category, records), is_defect, report)
     records = [record for record in records if of_category(record)]
     K = skeleton.num_keypoints
     for rule in (
@@ -107,6 +125,7 @@ def sound_records(
         partial(_lists_have, 4, "bbox", ""),
         _areas_are_numbers,
         _counts_are_integers,
+        _crowd_flags_are_flags,
     ):
         records = _without(records, rule(records), is_defect, report)
     return list(records)
@@ -210,7 +229,20 @@ def _crowd_indices_are_numbers(images: Sequence[Record]) -> Iterator[Broken]:
 
 
 def _in_category(category_id: int, record: Record) -> bool:
-    return bool(record.get("category_id", category_id) == category_id)
+    stated = record.get("category_id", category_id)
+    return type(stated) is int and stated == category_id
+
+
+def _categories_are_listed(
+    categories: Sequence[Record], of_category: Callable[[Record], bool], records: Sequence[Record]
+) -> Iterator[Broken]:
+    """A record of a category that the file does not list would vanish."""
+    listed = [(type(category.get("id")), category.get("id")) for category in categories]
+    for n, record in enumerate(records):
+        if not of_category(record) and (type(record["category_id"]), record["category_id"]) not in listed:
+            known = ", ".join(f"{c.get('id')!r} ({c.get('name', '?')})" for c in categories[:10]) or "none"
+            found = f"has category_id {record['category_id']!r}, which the file does not list; it lists {known}"
+            yield Broken(n, "unknown_category", f"annotation {record.get('id')!r} {found}")
 
 
 def _annotations_have_ids(records: Sequence[Any], of_category: Callable[[Record], bool]) -> Iterator[Broken]:
@@ -261,6 +293,15 @@ def _counts_are_integers(records: Sequence[Record]) -> Iterator[Broken]:
         if not is_id(record.get("num_keypoints", 0)):
             found = f"has num_keypoints {record['num_keypoints']!r}; the number of its labelled keypoints is needed"
             yield Broken(n, "keypoint_count_is_no_integer", f"annotation {record['id']} {found}")
+
+
+def _crowd_flags_are_flags(records: Sequence[Record]) -> Iterator[Broken]:
+    """To Python the text "0" is true."""
+    for n, record in enumerate(records):
+        flag = record.get("iscrowd")
+        if flag is not None and not (isinstance(flag, (int, float)) and flag in (0, 1)):
+            message = f"annotation {record['id']} has iscrowd {flag!r}; 0 or 1 is needed"
+            yield Broken(n, "crowd_flag_is_none", message)
 
 
 def _keypoints_are_finite(annotations: Annotations) -> Iterator[Broken]:
