@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from graphpose.data.annotations import regions
 from graphpose.data.annotations.table import Annotations
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import CROWDPOSE, Skeleton
@@ -136,12 +137,14 @@ def sound_annotations(annotations: Annotations, report: Report) -> Annotations:
 
     Args:
         annotations: a table with NaN where the file has something other than a number.
-        report: is told of every other annotation, and of those that state a doubtful number of keypoints.
+        report: is told of every other annotation, and of those that state a doubtful number of keypoints or an empty
+            polygon.
     """
     annotations = sound_keypoints(annotations, report)
-    for rule in (_boxes_are_finite, _areas_are_positive):
+    for rule in (_boxes_are_finite, _areas_are_positive, _regions_are_masks):
         annotations = _without_rows(annotations, list(rule(annotations)), report)
-    _report_rows(annotations, _counts_are_of_labelled(annotations), "warning", report)
+    for rule in (_counts_are_of_labelled, _polygons_are_not_empty):
+        _report_rows(annotations, rule(annotations), "warning", report)
     return annotations
 
 
@@ -326,6 +329,24 @@ def _areas_are_positive(annotations: Annotations) -> Iterator[Broken]:
     for row in np.flatnonzero(annotations.labelled & ~(annotations.area > 0)).tolist():
         message = f"has area {annotations.area[row]:g}; a labelled person needs a positive one"
         yield Broken(row, "wrong_area", message)
+
+
+def _regions_are_masks(annotations: Annotations) -> Iterator[Broken]:
+    """Only regions are looked at: the segments of labelled persons are not used."""
+    for row, segmentation in annotations.regions.items():
+        height, width = annotations.images.sizes[annotations.image_index[row]].tolist()
+        # CrowdPose's records exchange the sides
+        sizes = ((height, width), (width, height)) if height and width else ()
+        fault = regions.fault_of(segmentation, sizes)
+        if fault:
+            yield Broken(row, "wrong_segmentation", fault)
+
+
+def _polygons_are_not_empty(annotations: Annotations) -> Iterator[Broken]:
+    for row, segmentation in annotations.regions.items():
+        if isinstance(segmentation, list) and not all(segmentation):
+            instead = "its box is ignored in training" if regions.is_box(segmentation) else "the others are used"
+            yield Broken(row, "empty_polygon", f"has a segmentation with an empty polygon; {instead}")
 
 
 def _counts_are_of_labelled(annotations: Annotations) -> Iterator[Broken]:
