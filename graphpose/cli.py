@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, help="write the poses for the server: .json, of MPII's release .mat")
     evaluate.add_argument("--single", action="store_true", help="MPII: the .mat of persons who stand apart")
     evaluate.add_argument("--dataset", choices=("coco", "crowdpose", "mpii"), help="whose rules (default: the file's)")
+    _add_category_option(evaluate)
     evaluate.add_argument("--split", choices=("train", "test"), help="of MPII's official release")
     evaluate.add_argument("--groups", type=Path, help="MPII's groups_v12.mat, for its official release")
     evaluate.add_argument(
@@ -69,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_checkpoint_option(tune)
     tune.add_argument("--annotations", type=Path, required=True, help="COCO-format keypoint file of a validation set")
     tune.add_argument("--images", type=Path, required=True, help="folder of its images")
+    _add_category_option(tune)
     tune.add_argument("--out", type=Path, default=Path("decoder.json"), help="the settings (default: decoder.json)")
     tune.add_argument("--limit", type=int, help="only the first N images; each takes 6 MB at 641 pixels")
     tune.add_argument("--rounds", type=int, default=2, help="passes over all settings, at most (default: 2)")
@@ -78,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="look for defects in a data set", description=run_check.__doc__)
     check.add_argument("annotations", type=Path, help="COCO format, CrowdPose or MPII annotation file")
     check.add_argument("--images", type=Path, help="folder of its images; without it only the records are looked at")
+    _add_category_option(check)
     check.add_argument("--report", type=Path, help="write the report here, as JSON")
     check.set_defaults(run=run_check)
 
@@ -120,6 +123,10 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_argument("checkpoint", type=Path)
     info.set_defaults(run=run_info)
     return parser
+
+
+def _add_category_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--category", help="name or id of the keypoint category, for files with several")
 
 
 def _add_decoder_option(parser: argparse.ArgumentParser) -> None:
@@ -213,7 +220,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if options.split or options.groups:
         dataset = MpiiDataset(options.annotations, options.images, split=options.split, groups=options.groups)
     else:
-        dataset = open_dataset(options.annotations, options.images)
+        dataset = open_dataset(options.annotations, options.images, category=options.category)
     content = load_checkpoint(_checkpoint(options))
     network = network_from_checkpoint(content, _checkpoint(options), options.device, skeleton=dataset.skeleton)
     if options.decoder is None:
@@ -254,7 +261,7 @@ def run_tune(options: argparse.Namespace) -> int:
 
     if options.limit is not None and options.limit < 1:
         raise GraphposeError(f"--limit {options.limit} must be at least 1")
-    dataset = open_dataset(options.annotations, options.images)
+    dataset = open_dataset(options.annotations, options.images, category=options.category)
     content = load_checkpoint(_checkpoint(options))
     network = network_from_checkpoint(content, _checkpoint(options), options.device, skeleton=dataset.skeleton)
     usage = _usage(options, content)
@@ -340,7 +347,7 @@ def run_check(options: argparse.Namespace) -> int:
     """Count what a data set holds and name every defect of its records and images; exit status 1 if it has errors."""
     from graphpose.data.check import check_dataset
 
-    report = check_dataset(options.annotations, options.images)
+    report = check_dataset(options.annotations, options.images, category=options.category)
     print("\n".join(report.lines()))
     if options.report is not None:
         options.report.write_text(json.dumps(report.to_dict(), indent=1))

@@ -6,8 +6,10 @@ Graphs, targets, heads, decoder, metrics and drawing all read a :class:`Skeleton
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -29,10 +31,12 @@ class Skeleton:
         limbs: the M limbs as pairs of 0-based keypoint indices.
         sigmas: K standard deviations of labelling, in units of sqrt(person area) (OKS uses k = 2σ).
         scale_rule: what s_n of Eq. 5 is for this data set.
+        flip_pairs: pairs of keypoints that change places in a mirror image, as 0-based indices; None takes them from
+            the names, and an empty tuple states that there are none.
 
     Raises:
         GraphposeError: when names repeat, a limb points outside the keypoints, connects a keypoint to itself or
-            stands twice, or the number of sigmas is not K.
+            stands twice, the number of sigmas is not K, or a keypoint stands in two flip pairs.
     """
 
     name: str
@@ -40,11 +44,14 @@ class Skeleton:
     limbs: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
     scale_rule: ScaleRule = "sqrt_area"
+    flip_pairs: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keypoints", tuple(self.keypoints))
         object.__setattr__(self, "limbs", tuple((int(a), int(b)) for a, b in self.limbs))
         object.__setattr__(self, "sigmas", tuple(float(s) for s in self.sigmas))
+        if self.flip_pairs is not None:
+            object.__setattr__(self, "flip_pairs", tuple((int(a), int(b)) for a, b in self.flip_pairs))
         K = len(self.keypoints)
         if K == 0 or len(set(self.keypoints)) != K:
             raise GraphposeError(f"skeleton '{self.name}': keypoint names must be given and differ from each other")
@@ -63,6 +70,12 @@ class Skeleton:
             if frozenset((a, b)) in seen:
                 raise GraphposeError(f"skeleton '{self.name}': limb ({a}, {b}) stands twice")
             seen.add(frozenset((a, b)))
+        ends = list(itertools.chain.from_iterable(self.flip_pairs or ()))
+        if len(set(ends)) < len(ends) or not set(ends) <= set(range(K)):
+            raise GraphposeError(
+                f"skeleton '{self.name}': flip pairs {self.flip_pairs} must join keypoints 0..{K - 1}, each once at "
+                f"most"
+            )
 
     @property
     def num_keypoints(self) -> int:
@@ -77,9 +90,17 @@ class Skeleton:
     @cached_property
     def flip(self) -> tuple[int, ...]:
         """Permutation of a left–right mirrored person: keypoint k of the mirror image is keypoint flip[k] of the
-        original. Found by exchanging "left" and "right" (or a leading/trailing l and r) in the names."""
-        index = {name: i for i, name in enumerate(self.keypoints)}
-        return tuple(index.get(_mirror_name(name), i) for i, name in enumerate(self.keypoints))
+        original. From ``flip_pairs``, or from the names (see :func:`pairs_by_name`)."""
+        permutation = list(range(self.num_keypoints))
+        for a, b in pairs_by_name(self.keypoints) if self.flip_pairs is None else self.flip_pairs:
+            permutation[a], permutation[b] = b, a
+        return tuple(permutation)
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether it is known what a mirror image shows: pairs are stated (even that there are none), or some are found
+        by name."""
+        return self.flip_pairs is not None or any(k != mirrored for k, mirrored in enumerate(self.flip))
 
     @cached_property
     def flip_limbs(self) -> tuple[tuple[int, bool], ...]:
@@ -106,6 +127,35 @@ class Skeleton:
                 f"skeleton '{self.name}' has no keypoint '{keypoint}'; it has {', '.join(self.keypoints)}"
             ) from None
 
+    @property
+    def components(self) -> tuple[tuple[int, ...], ...]:
+        """Keypoints that limbs connect with each other, each ascending, in the order of their first keypoints."""
+        part = list(range(self.num_keypoints))
+        for a, b in self.limbs:
+            part = [part[a] if own == part[b] else own for own in part]
+        return tuple(tuple(k for k, own in enumerate(part) if own == one) for one in dict.fromkeys(part))
+
+    def lines(self) -> list[str]:
+        """For people: what limbs, flip pairs and sigmas are used; of a built-in skeleton its name and sizes alone."""
+        head = f"skeleton {self.name}: {self.num_keypoints} keypoints, {self.num_limbs} limbs"
+        if SKELETONS.get(self.name) == self:
+            return [head]
+
+        def named(pairs: Iterable[tuple[int, int]]) -> str:
+            return ", ".join(f"{self.keypoints[a]}–{self.keypoints[b]}" for a, b in pairs)
+
+        if len(self.components) > 1:
+            parts = "; ".join(", ".join(self.keypoints[k] for k in part) for part in self.components)
+            head += f" in {len(self.components)} parts ({parts})"
+        pairs = named((k, mirrored) for k, mirrored in enumerate(self.flip) if k < mirrored)
+        origin = "found in the names" if self.flip_pairs is None else "stated"
+        if not pairs:
+            pairs, origin = "none", "stated" if self.mirrors else "none are stated or found in the names"
+        sigmas = ", ".join(f"{name} {sigma:g}" for name, sigma in zip(self.keypoints, self.sigmas, strict=True))
+        if set(self.sigmas) == {DEFAULT_SIGMA}:
+            sigmas = f"{DEFAULT_SIGMA} each, the mean of COCO's, for none are stated"
+        return [head, f"  limbs: {named(self.limbs)}", f"  flip pairs: {pairs} ({origin})", f"  sigmas: {sigmas}"]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and exported models; :meth:`from_dict` is the exact inverse."""
         return {
@@ -114,52 +164,136 @@ class Skeleton:
             "limbs": [list(limb) for limb in self.limbs],
             "sigmas": list(self.sigmas),
             "scale_rule": self.scale_rule,
+            "flip_pairs": None if self.flip_pairs is None else [list(pair) for pair in self.flip_pairs],
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
-        """Inverse of :meth:`to_dict`."""
-        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls)})
+        """Inverse of :meth:`to_dict`; takes what earlier versions wrote without ``flip_pairs``."""
+        return cls(**{field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values})
 
     @classmethod
     def from_category(cls, category: Mapping[str, Any]) -> Skeleton:
-        """Skeleton of a COCO-format category (1-based ``skeleton`` pairs, optional ``sigmas``).
+        """Skeleton of a COCO-format category.
 
-        The categories of COCO and CrowdPose give the built-in skeletons with their official sigmas.
+        Its keys: ``keypoints`` (names), ``skeleton`` (limbs as pairs that count keypoints from 1, or of names), and
+        beyond the format ``sigmas`` and ``flip_pairs`` (pairs as in ``skeleton``; ``[]`` for none). What it states is
+        used. Where it has the keypoints of COCO, CrowdPose or MPII, what it does not state is that skeleton's; of
+        others the sigmas are DEFAULT_SIGMA, and there are no limbs.
 
         Raises:
-            GraphposeError: when the category has no ``keypoints``.
+            GraphposeError: naming the category, when it has no ``keypoints`` or something else stands where a list of
+                names, pairs or sigmas should.
         """
-        names = tuple(category.get("keypoints") or ())
+        label = f"category '{category.get('name', '?')}' (id {category.get('id', '?')})"
+        names = category.get("keypoints")
         if not names:
-            raise GraphposeError(
-                f"category '{category.get('name', '?')}' has no 'keypoints'; this is not a COCO keypoint file"
-            )
-        for known in SKELETONS.values():
-            if known.keypoints == names:
+            raise GraphposeError(f"{label} has no 'keypoints'; this is not a COCO keypoint file")
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name for name in names):
+            raise GraphposeError(f"{label} has keypoints {names!r}; a list of names is needed")
+        repeated = [name for n, name in enumerate(names) if name in names[:n]]
+        if repeated:
+            raise GraphposeError(f"{label} has the keypoint '{repeated[0]}' twice; names must differ from each other")
+        known = next((known for known in SKELETONS.values() if known.keypoints == tuple(names)), None)
+        limbs: Sequence[tuple[int, int]] | None = None
+        if not (known is CROWDPOSE and _repeats_coco(category.get("skeleton"))):
+            limbs = _pairs(category.get("skeleton"), names, f"{label}: its skeleton")
+        flip_pairs = _pairs(category.get("flip_pairs"), names, f"{label}: its flip_pairs")
+        sigmas = category.get("sigmas")
+        if sigmas and (
+            not isinstance(sigmas, (list, tuple))
+            or len(sigmas) != len(names)
+            or not all(type(s) in (int, float) and 0 < s < math.inf for s in sigmas)
+        ):
+            raise GraphposeError(f"{label} has sigmas {sigmas!r}; {len(names)} positive numbers are needed")
+        if known is not None:
+            same_limbs = not limbs or set(limbs) == {(min(limb), max(limb)) for limb in known.limbs}
+            same_sigmas = not sigmas or tuple(sigmas) == known.sigmas
+            if same_limbs and same_sigmas and flip_pairs is None:
                 return known
-        limbs = dict.fromkeys(tuple(sorted((int(a) - 1, int(b) - 1))) for a, b in category.get("skeleton") or ())
-        sigmas = tuple(category.get("sigmas") or (DEFAULT_SIGMA,) * len(names))
-        return cls(str(category.get("name", "custom")), names, tuple(limbs), sigmas)  # type: ignore[arg-type]
+            limbs, sigmas = known.limbs if same_limbs else limbs, sigmas or known.sigmas
+        return cls(
+            str(category.get("name") or "custom"),
+            tuple(names),
+            tuple(limbs or ()),
+            tuple(sigmas or (DEFAULT_SIGMA,) * len(names)),
+            known.scale_rule if known else "sqrt_area",
+            None if flip_pairs is None else tuple(flip_pairs),
+        )
 
 
-def _mirror_name(name: str) -> str:
-    for left, right in (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT")):
-        if left in name:
-            return name.replace(left, right)
-        if right in name:
-            return name.replace(right, left)
-    for left, right in (("l_", "r_"), ("L_", "R_")):
-        if name.startswith(left):
-            return right + name[2:]
-        if name.startswith(right):
-            return left + name[2:]
-    for left, right in (("_l", "_r"), ("_L", "_R")):
-        if name.endswith(left):
-            return name[:-2] + right
-        if name.endswith(right):
-            return name[:-2] + left
-    return name
+def _repeats_coco(pairs: Any) -> bool:
+    """Whether limbs are COCO's although the keypoints are not, as in CrowdPose's own files."""
+    coco = [sorted((a + 1, b + 1)) for a, b in COCO.limbs]
+    return isinstance(pairs, list) and all(
+        isinstance(pair, list) and all(type(k) is int for k in pair) and sorted(pair) in coco for pair in pairs
+    )
+
+
+def _pairs(pairs: Any, names: Sequence[str], what: str) -> list[tuple[int, int]] | None:
+    """Pairs of a category record as 0-based indices, the lower first, each once; None where there is no list."""
+    if pairs is None:
+        return None
+    right = f"it must be a list of pairs of two keypoints, as numbers 1..{len(names)} (they count from 1) or names"
+    if not isinstance(pairs, (list, tuple)):
+        raise GraphposeError(f"{what} is {pairs!r}; {right}")
+    found = []
+    for pair in pairs:
+        ends = [_end(end, names) for end in pair] if isinstance(pair, (list, tuple)) else []
+        if len(ends) != 2 or None in ends or ends[0] == ends[1]:
+            raise GraphposeError(f"{what} has {pair!r}; {right}")
+        found.append((min(ends), max(ends)))  # type: ignore[type-var]
+    return list(dict.fromkeys(found))  # type: ignore[arg-type]
+
+
+def _end(end: Any, names: Sequence[str]) -> int | None:
+    """0-based index of a keypoint given by number from 1 or by name; None for anything else."""
+    if type(end) is int and 1 <= end <= len(names):
+        return end - 1
+    return names.index(end) if isinstance(end, str) and end in names else None
+
+
+def pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs of keypoints whose names say that they change places in a mirror image.
+
+    Two keypoints are a pair where exchanging left and right in the name of each gives the name of the other. Sides are
+    the words left and right, lt and rt, or the letters l and r: between separators (``l_eye``, ``eye.L``, ``hip-l``,
+    ``R Knee``), as a capital before a capital or after a small letter (``RShoulder``, ``kneeL``), or as the first or
+    last letter of names that have their counterpart (``lknee`` and ``rknee``).
+
+    Returns:
+        0-based pairs, the lower index first, ascending.
+    """
+    index = {name: k for k, name in enumerate(names)}
+    counterpart = {}
+    for k, name in enumerate(names):
+        mirrored = (index[other] for other in _mirror_names(name) if other in index and other != name)
+        counterpart[k] = next(mirrored, k)
+    return tuple((k, other) for k, other in counterpart.items() if k < other and counterpart[other] == k)
+
+
+_OPPOSITE = {"left": "right", "lt": "rt", "lft": "rgt", "l": "r"}
+_OPPOSITE |= {right: left for left, right in _OPPOSITE.items()}
+
+
+def _mirror_names(name: str) -> Iterator[str]:
+    """What the counterpart of a keypoint may be called, the surest first; the keypoints at hand decide."""
+
+    def exchanged(match: re.Match[str]) -> str:
+        side = match.group()
+        other = _OPPOSITE[side.lower()]
+        return other.upper() if side.isupper() else other.capitalize() if side[0].isupper() else other
+
+    for pattern in (
+        r"(?i)left|right",
+        r"(?i)(?<![a-z0-9])(?:lt|rt|lft|rgt|l|r)(?![a-z])",  # between separators: l_eye, eye.L, hand_l1
+        r"(?<![A-Za-z])[LR](?=[A-Z])|(?<=[a-z0-9])[LR](?![A-Za-z])|(?<=[a-z0-9])[LR](?=[A-Z])",  # RShoulder, kneeL
+        r"^[LRlr]|[LRlr]$",  # Rshoulder, lknee, kneel
+    ):
+        yield re.sub(pattern, exchanged, name)
+        yield re.sub(pattern, exchanged, name, count=1)
+    yield re.sub(r"^[LRlr]", exchanged, name)
+    yield re.sub(r"[LRlr]$", exchanged, name)
 
 
 # fmt: off

@@ -34,6 +34,7 @@ class DataConfig:
         epoch_images: images of an epoch of ``train_sets``; 0 for the sum of weight times images.
         val_annotations: annotation file for evaluation, relative to ``data_root``.
         val_images: folder of its images, relative to ``data_root``.
+        category: name or id of the keypoint category, for annotation files with several.
         data_root: folder of the data sets; GRAPHPOSE_DATA of the environment unless it is set.
         image_ids: train and evaluate on these images of the training set only; empty for all.
         max_detections: poses per image that count in the metric.
@@ -63,6 +64,7 @@ class DataConfig:
     epoch_images: int = 0
     val_annotations: str = ""
     val_images: str = ""
+    category: str | int | None = None
     data_root: str = dataclasses.field(default_factory=lambda: os.environ.get("GRAPHPOSE_DATA", ""))
     image_ids: tuple[int, ...] = ()
     max_detections: int = 20

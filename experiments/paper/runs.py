@@ -34,6 +34,7 @@ MACHINE_KEYS = ("data_root", "device", "workers")
 
 # Keys that came after runs had been made, with the value at which they leave a run what it was without them.
 LATER_KEYS: dict[str, Any] = {
+    "category": None,
     "decoder.join_spread_floor": 0.02,
     "decoder.join_max_scale_deviation": 5.0,
     "baseline_learning_rate_factor": 1.0,

@@ -52,15 +52,15 @@ def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDatase
         )
     if data.train_sets:
         _require_sets(data)
-        val = open_dataset(*find_files(data, "val"))
+        val = open_dataset(*find_files(data, "val"), category=data.category)
         mix = open_mix(data.train_sets, val.skeleton, root=data.data_root, epoch_images=data.epoch_images or None)
         return mix, val
     train_files, val_files = find_files(data, "train"), find_files(data, "val")
     ids = list(data.image_ids) or None
-    train = open_dataset(*train_files, image_ids=ids, require_persons=True)
+    train = open_dataset(*train_files, image_ids=ids, require_persons=True, category=data.category)
     if ids:
         return train, train
-    return train, open_dataset(*val_files, skeleton=train.skeleton)
+    return train, open_dataset(*val_files, skeleton=train.skeleton, category=data.category)
 
 
 def find_files(data: DataConfig, part: Literal["train", "val"]) -> tuple[Path, Path]:
@@ -95,6 +95,15 @@ def _require_sets(data: DataConfig) -> None:
         for key in ("annotations", "images", "pseudo_labels"):
             if getattr(one, key):
                 _existing_path(data, f"train_sets[{number}] {key}", getattr(one, key))
+
+
+def without_unknown_mirror_images(settings: Settings) -> Settings:
+    """The settings without mirror images in evaluation where it is not known what they show; a line says so."""
+    skeleton = settings.network.skeleton
+    if skeleton.mirrors or not settings.data.test_flip:
+        return settings
+    print(f"test_flip is switched off: skeleton '{skeleton.name}' has no flip pairs", flush=True)
+    return dataclasses.replace(settings, data=dataclasses.replace(settings.data, test_flip=False))
 
 
 def build_loaders(

@@ -20,6 +20,7 @@ from experiments.running.build import (
     build_loaders,
     build_network,
     pretrained_network,
+    without_unknown_mirror_images,
 )
 from experiments.running.epochs import (
     append_relations,
@@ -105,7 +106,7 @@ def train_and_evaluate(
         torch.cuda.set_device(device)  # streams and events are made where one is
     print(f"{describe_device(device)}{f', {ranks.world_size} ranks' if ranks.is_distributed else ''}", flush=True)
     train_set, val_set = build_datasets(build_settings(config).data, seed)
-    settings = build_settings(config, train_set.skeleton)
+    settings = without_unknown_mirror_images(build_settings(config, train_set.skeleton))
     train_loader, val_loader = build_loaders(settings, train_set, val_set, seed, ranks)
     content = load_checkpoint(checkpoint) if checkpoint else None
     path = None if checkpoint else pretrained_network(settings.network)
@@ -118,6 +119,7 @@ def train_and_evaluate(
     del content, pretrained  # as much memory as the network and its optimiser
     decoder = build_decoder(trainer.network.spec, settings.decoder)
     parameters = sum(p.numel() for p in trainer.network.parameters())
+    print("\n".join(train_set.skeleton.lines()), flush=True)
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
     mix = train_set.dataset if isinstance(train_set, CachedDataset) else train_set

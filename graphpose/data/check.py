@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from graphpose.data.annotations.read import read_annotations
+from graphpose.data.annotations.regions import run_length_sizes
 from graphpose.data.annotations.rules import Defect, Severity
 from graphpose.data.annotations.table import Annotations
 from graphpose.data.image import read_image
@@ -78,6 +79,7 @@ def check_dataset(
     images: Path | str | None = None,
     *,
     skeleton: Skeleton | None = None,
+    category: str | int | None = None,
     threads: int = 2,
     progress: bool = True,
 ) -> CheckReport:
@@ -87,6 +89,7 @@ def check_dataset(
         annotations: COCO format (COCO, CrowdPose, any category with keypoints), or MPII as .mat, .h5 or HRNet .json.
         images: folder of the image files; None looks at the records only.
         skeleton: what the keypoints mean; None takes it from the file.
+        category: name or id of the keypoint category, for COCO-format files with several.
         threads: images decoded at a time.
         progress: show a bar on a terminal.
 
@@ -97,7 +100,7 @@ def check_dataset(
     path, folder = Path(annotations), None if images is None else Path(images)
     defects: list[Defect] = []
     try:
-        table = read_annotations(path, skeleton, report=defects.append)
+        table = read_annotations(path, skeleton, category=category, report=defects.append)
         if set(table.images.file_names) <= {""}:
             raise GraphposeError(f"{path} names no images; at least one is needed")
     except GraphposeError as error:
@@ -111,6 +114,7 @@ def check_dataset(
         read = (actual > 0).all(axis=1)
         sizes[read] = actual[read]
         counts["images_read"] = int(read.sum())
+    defects += _regions_of_another_size(table, sizes)
     defects += _outside(table, sizes)
     return CheckReport(str(path), None if folder is None else str(folder), table.skeleton.name, counts, defects)
 
@@ -167,6 +171,26 @@ def _size_defect(path: Path, image_id: int, recorded: tuple[int, int], actual: t
         f"{'; exchange width and height in the record' if exchanged else '; the record belongs to another version'}"
     )
     return Defect(kind, severity, message, image_id=image_id)
+
+
+def _regions_of_another_size(table: Annotations, sizes: np.ndarray) -> list[Defect]:
+    """Run lengths that do not fit an image of whose size the record says nothing; of the others the reader knows."""
+    defects = []
+    for row, segmentation in table.regions.items():
+        index = table.image_index[row]
+        size = tuple(sizes[index].tolist())
+        if table.images.sizes[index].any() or 0 in size:
+            continue
+        for height, width in run_length_sizes(segmentation):
+            if (height, width) != size:
+                annotation_id, image_id = int(table.ids[row]), int(table.images.ids[index])
+                message = (
+                    f"annotation {annotation_id} has an RLE of {width}×{height} px on image {image_id} of "
+                    f"{size[1]}×{size[0]} px; its box is ignored instead"
+                )
+                defects.append(Defect("region_of_another_size", "warning", message, image_id, annotation_id))
+                break
+    return defects
 
 
 def _outside(table: Annotations, sizes: np.ndarray) -> list[Defect]:

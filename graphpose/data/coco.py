@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from graphpose.data.annotations import regions
 from graphpose.data.annotations.coco import read_coco
 from graphpose.data.annotations.table import Annotations
 from graphpose.data.image import read_image
 from graphpose.data.sample import Persons, Sample
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
 
 
 class CocoDataset:
@@ -29,6 +32,7 @@ class CocoDataset:
         skeleton: what the keypoints mean; None takes it from the file.
         image_ids: only these, in this order; None is all in the file's order.
         require_persons: only images with at least one person with a labelled keypoint.
+        category: name or id of the keypoint category, for files with several.
 
     Raises:
         GraphposeError: naming the file and the annotation at fault, or when no image is left.
@@ -42,8 +46,9 @@ class CocoDataset:
         skeleton: Skeleton | None = None,
         image_ids: Sequence[int] | None = None,
         require_persons: bool = False,
+        category: str | int | None = None,
     ) -> None:
-        self.annotations = select_images(read_coco(Path(annotations), skeleton), image_ids, require_persons)
+        self.annotations = select_images(read_coco(Path(annotations), skeleton, category), image_ids, require_persons)
         self.images = Path(images)
 
     @property
@@ -143,27 +148,16 @@ def _fill_region(annotations: Annotations, row: int, ignore: np.ndarray) -> None
     """Set ``ignore`` on the segment of annotation ``row``, or on its box where it has no segment."""
     height, width = ignore.shape
     segmentation = annotations.regions[row]
-    if not segmentation:
-        x, y, w, h = annotations.bbox[row]
-        # Pixel centres at integers: the box covers the pixels whose centres lie inside.
-        left, top = max(0, int(np.ceil(x))), max(0, int(np.ceil(y)))
-        ignore[top : max(0, int(np.ceil(y + h))), left : max(0, int(np.ceil(x + w)))] = True
-        return
-    try:
-        rle = coco_mask.frPyObjects(segmentation, height, width) if _needs_encoding(segmentation) else segmentation
-        mask = coco_mask.decode(coco_mask.merge(rle) if isinstance(rle, list) else rle)
-    except Exception as error:  # pycocotools raises bare Exception, among others
-        raise GraphposeError(
-            f"{annotations.path}: annotation {annotations.ids[row]} has a segmentation that is neither polygons nor "
-            f"RLE ({error})"
-        ) from None
-    if mask.shape != ignore.shape:
-        raise GraphposeError(
-            f"{annotations.path}: annotation {annotations.ids[row]} has an RLE of {mask.shape[1]}×{mask.shape[0]} px "
-            f"on an image of {width}×{height} px; both must agree"
-        )
-    ignore |= mask.astype(bool)
-
-
-def _needs_encoding(segmentation: Any) -> bool:
-    return isinstance(segmentation, list) or isinstance(segmentation["counts"], list)
+    if not regions.is_box(segmentation):
+        mask = regions.mask_of(segmentation, height, width)
+        if mask.shape == ignore.shape:
+            ignore |= mask
+            return
+        logger.warning(
+            "%s: annotation %s has an RLE of %d×%d px on an image of %d×%d px; its box is ignored instead",
+            annotations.path, annotations.ids[row], *mask.shape[::-1], width, height,
+        )  # fmt: skip
+    x, y, w, h = annotations.bbox[row]
+    # Pixel centres at integers: the box covers the pixels whose centres lie inside.
+    left, top = max(0, int(np.ceil(x))), max(0, int(np.ceil(y)))
+    ignore[top : max(0, int(np.ceil(y + h))), left : max(0, int(np.ceil(x + w)))] = True

@@ -10,6 +10,7 @@ there, and a person cut by the image's edge continues in it.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from typing import Protocol
 
@@ -21,6 +22,8 @@ from graphpose.data.config import AugmentConfig
 from graphpose.data.sample import Persons, Sample
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -57,7 +60,8 @@ class TrainTransform:
 
     Args:
         size: edge of the square in pixels.
-        skeleton: its ``flip`` says which keypoints change places in a mirror image.
+        skeleton: its ``flip`` says which keypoints change places in a mirror image; where that is not known, there are
+            no mirror images, and a line says so.
         config: what changes and how much.
     """
 
@@ -66,6 +70,13 @@ class TrainTransform:
             raise GraphposeError(f"training crop size {size} must be a positive number of pixels")
         self.size = size
         self.config = config or AugmentConfig()
+        if self.config.flip and not skeleton.mirrors:
+            logger.warning(
+                "no mirror images: skeleton '%s' states no flip pairs and none are found in its names (%s)",
+                skeleton.name,
+                ", ".join(skeleton.keypoints),
+            )
+            self.config = dataclasses.replace(self.config, flip=0.0)
         self.flip = np.array(skeleton.flip)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Warped:

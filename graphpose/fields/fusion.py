@@ -48,9 +48,17 @@ def fused_fields(network: Callable[[Tensor], Fields], images: Tensor, spec: Fiel
     Returns:
         PIF and PAF of the image padded to ``aligned_size``: the same cells as those of ``images``, with at most one
         more row and column.
+
+    Raises:
+        GraphposeError: mirror images of a skeleton of which it is not known what they show.
     """
     if config.is_plain:
         return network(images)
+    if config.flip and not spec.skeleton.mirrors:
+        raise GraphposeError(
+            f"skeleton '{spec.skeleton.name}' states no flip pairs and none are found in its names; its mirror images "
+            f"cannot be fused, leave out flip"
+        )
     H, W = aligned_size(images.shape[-2], images.shape[-1], spec.stride)
     images = F.pad(images, (0, W - images.shape[-1], 0, H - images.shape[-2]))  # 0 is the mean colour
     size = spec.size(H, W)

@@ -125,6 +125,11 @@ class PoseNetworkConfig:
                 raise GraphposeError(f"{name} {getattr(self, name)} must be at least {least}")
 
     def _check_contradictions(self) -> None:
+        if not self.skeleton.limbs:
+            raise GraphposeError(
+                f"skeleton '{self.skeleton.name}' has no limbs; a network predicts at least one "
+                f"(a category states them as 'skeleton')"
+            )
         if self.adjacency == "none" and len(self.strides) > 1:
             raise GraphposeError(
                 f"strides {self.strides} with adjacency 'none': the pyramid of Eq. 9 is made of graph heads; give one "

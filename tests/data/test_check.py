@@ -90,9 +90,20 @@ DAMAGE: dict[str, Callable[[Content], Any]] = {
     "keypoint_outside_image": lambda c: set_keypoint(c, 0, 70),
     "width_and_height_exchanged": lambda c: c["images"][1].update(width=40, height=60),
     "image_of_another_size": lambda c: c["images"][1].update(width=120, height=80),
+    "region_of_another_size": lambda c: (
+        [c["images"][1].pop(key) for key in ("height", "width")],
+        c["annotations"][1].update(iscrowd=1, segmentation={"size": [9, 9], "counts": [81]}),
+    ),
+    "empty_polygon": lambda c: c["annotations"][1].update(iscrowd=1, segmentation=[[]]),
+    "wrong_segmentation": lambda c: c["annotations"][1].update(iscrowd=1, segmentation=[[1, 2]]),
+    "unknown_category": lambda c: c["annotations"][1].update(category_id=2),
+    "crowd_flag_is_none": lambda c: c["annotations"][1].update(iscrowd="0"),
     "image_missing": lambda c: c["images"][1].update(file_name="nowhere.jpg"),
 }
-WARNINGS = {"wrong_keypoint_count_stated", "keypoint_outside_image", "width_and_height_exchanged"}
+WARNINGS = {
+    "wrong_keypoint_count_stated", "keypoint_outside_image", "width_and_height_exchanged", "region_of_another_size",
+    "empty_polygon",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", DAMAGE)

@@ -140,29 +140,37 @@ def test_run_lengths_of_a_crowd_are_ignored_pixel_by_pixel(tmp_path: Path, compr
     assert sample.persons.iscrowd.tolist() == [True]
 
 
-@pytest.mark.parametrize(
-    "segmentation",
-    [
-        [[1, 2]],
-        [["a", "b", "c", "d", "e", "f"]],
-        "polygon",
-        7,
-        {"size": [40, 60]},
-        {"counts": [5, 5]},
-        {"size": [40, 60], "counts": 5},
-    ],
-)
-def test_a_damaged_segment_is_named_when_its_image_is_read(tmp_path: Path, segmentation: Any) -> None:
-    dataset = open_set(tmp_path, [person(42, iscrowd=1, segmentation=segmentation)])
-    with pytest.raises(GraphposeError, match=r"annotations\.json: annotation 42 has a segmentation"):
-        dataset[0]
-    assert dataset[1].image_id == 3
+@pytest.mark.parametrize("segmentation", [None, [], [[]], [[], []]])
+@pytest.mark.parametrize("nobody", [{"keypoints": [0] * 51}, {"iscrowd": 1}])
+def test_without_a_polygon_the_box_is_ignored_and_no_image_is_lost(
+    tmp_path: Path, segmentation: Any, nobody: dict[str, Any]
+) -> None:
+    region = person(42, bbox=[50, 30, 99, 5], segmentation=segmentation, **nobody)
+    dataset = open_set(tmp_path, [region, person(1)])
+    expected = np.zeros((40, 60), bool)
+    expected[30:35, 50:] = True
+    np.testing.assert_array_equal(dataset[0].ignore, expected)
+    assert dataset[0].persons.ids.tolist() == [42, 1]
 
 
-def test_a_crowd_mask_of_another_size_is_named(tmp_path: Path) -> None:
-    rle = {"size": [10, 10], "counts": [50, 50]}
-    with pytest.raises(GraphposeError, match="annotation 42 has an RLE of 10×10 px on an image of 60×40 px"):
-        open_set(tmp_path, [person(42, iscrowd=1, segmentation=rle)])[0]
+def test_an_empty_polygon_among_others_is_passed_over(tmp_path: Path) -> None:
+    square = [10, 10, 20, 10, 20, 20, 10, 20]
+    ignore = [
+        open_set(tmp_path, [person(42, iscrowd=1, segmentation=polygons)])[0].ignore
+        for polygons in ([square], [[], square, []])
+    ]
+    assert ignore[0].sum() > 50
+    np.testing.assert_array_equal(*ignore)
+
+
+def test_run_lengths_of_another_size_cost_an_image_of_unknown_size_nothing_but_its_mask(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    crowd = person(42, iscrowd=1, bbox=[50, 30, 99, 5], segmentation={"size": [10, 10], "counts": [50, 50]})
+    dataset = open_set(tmp_path, [crowd, person(1)], images=[{"id": 7, "file_name": "seven.jpg"}])
+    assert dataset[0].ignore.sum() == 50
+    assert dataset[0].persons.ids.tolist() == [42, 1]
+    assert "annotation 42 has an RLE of 10×10 px on an image of 60×40 px; its box is ignored instead" in caplog.text
 
 
 def test_segments_of_labelled_persons_are_not_ignored(tmp_path: Path) -> None:

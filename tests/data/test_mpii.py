@@ -155,7 +155,7 @@ def test_groups_are_those_of_the_toolkit_without_persons_who_stand_apart(tmp_pat
     assert dataset.annotations.group.tolist() == [NO_GROUP, 1, 0, 0, NO_GROUP, NO_GROUP]
     truth = dataset.ground_truth()
     found = [a for a in truth["annotations"] if a["id"] in (3, 4)]
-    results = [{"image_id": a["image_id"], "keypoints": a["keypoints"], "score": 1.0} for a in found]
+    results = [{"image_id": a["image_id"], "category_id": 1, "keypoints": a["keypoints"], "score": 1.0} for a in found]
     truth["annotations"][3]["keypoints"] = [v + 500 if i % 3 == 0 else v for i, v in enumerate(found[1]["keypoints"])]
     figures = evaluate_mpii(truth, results)
     assert figures["PCKh"] == 0.5

@@ -23,7 +23,7 @@ from graphpose.data.transforms import (
     warp_sample,
 )
 from graphpose.errors import GraphposeError
-from graphpose.skeleton import COCO, CROWDPOSE, MPII
+from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
 
 PLAIN = AugmentConfig(long_edge=None, scale=(1, 1), rotation=0, flip=0, colour=0, degrade=0)
 
@@ -344,3 +344,12 @@ def test_impossible_sizes_are_refused() -> None:
         EvalTransform(0)
     with pytest.raises(GraphposeError, match="square"):
         EvalTransform(None, square=True)
+
+
+def test_where_it_is_not_known_what_a_mirror_image_shows_there_are_none(caplog):
+    names, limbs, sigmas = ("a", "b"), ((0, 1),), (0.1, 0.1)
+    for pairs, flip in ((None, 0.0), ((), 0.5), (((0, 1),), 0.5)):
+        assert TrainTransform(32, Skeleton("s", names, limbs, sigmas, flip_pairs=pairs)).config.flip == flip
+    assert caplog.messages == [
+        "no mirror images: skeleton 's' states no flip pairs and none are found in its names (a, b)"
+    ]

@@ -269,3 +269,9 @@ def test_evaluation_with_fusion_finds_the_persons_of_an_exact_network() -> None:
     assert set(network.views) == {(161, 161), (121, 121)}
     assert len(network.views) == 8
     assert found.metrics["AP"] >= 0.9
+
+
+def test_mirror_images_of_unknown_meaning_are_not_fused():
+    spec = FieldSpec(Skeleton("s", ("a", "b"), ((0, 1),), (0.1, 0.1)), 8)
+    with pytest.raises(GraphposeError, match="skeleton 's' states no flip pairs and none are found in its names"):
+        fused_fields(lambda images: (images, images), torch.zeros(1, 3, 17, 17), spec, FusionConfig(flip=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import numpy as np
 
 from graphpose.data.annotations.json_file import parse_json
+from graphpose.data.annotations.limbs import with_tree
 from graphpose.data.annotations.rules import (
+    Defect,
     Record,
     Report,
+    is_id,
     is_number,
     raise_first_error,
+    require_categories,
     valid_annotations,
     valid_images,
     valid_records,
@@ -23,14 +28,17 @@ from graphpose.data.annotations.table import AREA_OF_BOX, Annotations, Images
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import COCO, Skeleton
 
+logger = logging.getLogger(__name__)
 
-def read_coco(path: Path, skeleton: Skeleton | None = None) -> Annotations:
+
+def read_coco(path: Path, skeleton: Skeleton | None = None, category: str | int | None = None) -> Annotations:
     """Read a COCO-format annotation file, which no other form may stand in for.
 
     Args:
         path: .json or .json.gz.
         skeleton: what the keypoints mean; None takes it from the file's keypoint category, and COCO's own where a
             file without annotations (test-dev) describes no keypoints.
+        category: name or id of the keypoint category, for files with several.
 
     Returns:
         The table, in which every labelled person has a positive area (0.53 of the box in files without areas).
@@ -38,10 +46,16 @@ def read_coco(path: Path, skeleton: Skeleton | None = None) -> Annotations:
     Raises:
         GraphposeError: naming the file and the annotation at fault.
     """
-    return parse_json(path, lambda content: from_coco(content, path, skeleton))
+    return parse_json(path, lambda content: from_coco(content, path, skeleton, category=category))
 
 
-def from_coco(content: Any, path: Path, skeleton: Skeleton | None = None, report: Report | None = None) -> Annotations:
+def from_coco(
+    content: Any,
+    path: Path,
+    skeleton: Skeleton | None = None,
+    report: Report | None = None,
+    category: str | int | None = None,
+) -> Annotations:
     """Table of a parsed COCO-format file.
 
     Args:
@@ -49,22 +63,45 @@ def from_coco(content: Any, path: Path, skeleton: Skeleton | None = None, report
         path: of the file.
         skeleton: as in :func:`read_coco`.
         report: is told of each defect, and what has an error is left out; None raises the first error.
+        category: as in :func:`read_coco`.
 
     Raises:
         GraphposeError: when the file as a whole is not COCO: no images, no skeleton; without ``report`` also naming
             the record at fault.
     """
-    report = report or raise_first_error(path)
+    told, report = report, report or raise_first_error(path)
     images, records, categories = _lists(content, path)
-    category_id, skeleton = _category(categories, path, skeleton, needed=bool(records))
+    require_categories(categories, path)
+    category_id, skeleton = _category(categories, path, skeleton, category, needed=bool(records))
     table = _images(valid_images(images, report))
-    records = valid_records(records, skeleton, category_id, table.position, report)
+    records = valid_records(records, skeleton, category_id, categories, table.position, report)
     image_index = np.array([table.position[record["image_id"]] for record in records], np.int64)
     order = np.argsort(image_index, kind="stable")
     records = [records[n] for n in order.tolist()]
     annotations = _columns(records, path, skeleton, category_id, table, image_index[order])
     annotations = valid_annotations(annotations, report)
     annotations.keypoints[annotations.keypoints[:, :, 2] == 0] = 0
+    if annotations.skeleton.limbs or not records:
+        return annotations
+    return _with_limbs(annotations, report, log=told is None)
+
+
+def _with_limbs(annotations: Annotations, report: Report, log: bool) -> Annotations:
+    """Where the category states no limbs: a tree, and a line that says so."""
+    annotations = with_tree(annotations)
+    skeleton = annotations.skeleton
+    if skeleton.limbs:
+        found = ", ".join(f"{skeleton.keypoints[a]}–{skeleton.keypoints[b]}" for a, b in skeleton.limbs)
+        message = f"category '{skeleton.name}' states no limbs ('skeleton'); a tree of its nearest keypoints is used: "
+        report(Defect("no_limbs_stated", "warning", message + found))
+        if log:
+            logger.warning("%s: %s", annotations.path, message + found)
+    else:
+        message = (
+            f"category '{skeleton.name}' states no limbs ('skeleton'), and no person has two labelled keypoints of "
+            f"which one could be made"
+        )
+        report(Defect("no_limbs", "error", message))
     return annotations
 
 
@@ -80,35 +117,68 @@ def _lists(content: Any, path: Path) -> tuple[list[Any], list[Any], list[Any]]:
     for key, values in (("annotations", annotations), ("categories", categories)):
         if not isinstance(values, list):
             raise GraphposeError(f"{path} is not a COCO file; its '{key}' must be a list of objects")
-    if not all(isinstance(category, dict) for category in categories):
-        raise GraphposeError(f"{path} is not a COCO file; its 'categories' must be a list of objects")
     return content["images"], annotations, categories
 
 
 def _category(
-    categories: Sequence[Record], path: Path, skeleton: Skeleton | None, needed: bool
+    categories: Sequence[Record], path: Path, skeleton: Skeleton | None, category: str | int | None, needed: bool
 ) -> tuple[int, Skeleton]:
-    """Id and skeleton of the one category with keypoints (of several, the one that is ``skeleton``).
+    """Id and skeleton of the keypoint category: of several the one that is asked for, or that is ``skeleton``.
 
     Where none is needed, for there are no annotations, any skeleton will do.
     """
-    described = [category for category in categories if category.get("keypoints")]
-    found = [(category.get("id"), Skeleton.from_category(category)) for category in described]
-    if skeleton is None:
-        if needed and len(found) != 1:
-            raise GraphposeError(f"{path} has {len(found)} categories with keypoints; one is needed")
-        chosen, skeleton = found[0] if found else (1, COCO)
-    else:
-        category_ids = [category_id for category_id, in_file in found if in_file.keypoints == skeleton.keypoints]
-        if needed and not category_ids:
+    described = [record for record in categories if record.get("keypoints")]
+    if category is not None:
+        asked = [record for record in described if str(category) in (str(record.get("id")), record.get("name"))]
+        if len(asked) != 1:
             raise GraphposeError(
-                f"{path} has keypoints of {', '.join(f'{s.name} ({s.num_keypoints})' for _, s in found) or 'nothing'}, "
-                f"not the {skeleton.num_keypoints} of skeleton '{skeleton.name}'"
+                f"{path} has {len(asked)} keypoint categories '{category}'; it has {_names(described) or 'none'}"
             )
-        chosen = category_ids[0] if category_ids else 1
-    if type(chosen) is not int:
-        raise GraphposeError(f"{path}: its category with keypoints has id {chosen!r}; an integer is needed")
-    return chosen, skeleton
+        described = asked
+    try:
+        found = [(record, Skeleton.from_category(record)) for record in described]
+    except GraphposeError as error:
+        raise GraphposeError(f"{path}: {error}") from None
+    others = [f"{own.name} ({own.num_keypoints})" for _, own in found]
+    if skeleton is not None:
+        found = [(record, own) for record, own in found if own.keypoints == skeleton.keypoints]
+        if needed and not found:
+            raise GraphposeError(
+                f"{path} has keypoints of {', '.join(others) or 'nothing'}, not the {skeleton.num_keypoints} of "
+                f"skeleton '{skeleton.name}'"
+            )
+    if needed and len(found) != 1:
+        raise GraphposeError(
+            f"{path} has {len(found)} categories with keypoints ({_names([record for record, _ in found])}); "
+            f"{'choose one with category, by name or id' if found else 'one is needed'}"
+        )
+    if not found:
+        return 1, skeleton or COCO
+    record, own = found[0]
+    if not is_id(record.get("id")):
+        raise GraphposeError(f"{path}: its category with keypoints has id {record.get('id')!r}; an integer is needed")
+    if skeleton is not None:
+        _say_what_is_used(path, record, own, skeleton)
+    return record["id"], skeleton or own
+
+
+def _names(categories: Sequence[Record]) -> str:
+    return ", ".join(f"'{record.get('name', '?')}' with id {record.get('id', '?')}" for record in categories)
+
+
+def _say_what_is_used(path: Path, record: Record, own: Skeleton, used: Skeleton) -> None:
+    """One line where a category states something else than the skeleton that is used in its place."""
+    stated = {"skeleton": (own.limbs, used.limbs), "sigmas": (own.sigmas, used.sigmas)}
+    stated["flip_pairs"] = (own.flip, used.flip)
+    differing = [key for key, (theirs, ours) in stated.items() if record.get(key) and set(theirs) != set(ours)]
+    if differing:
+        logger.warning(
+            "%s: category '%s' states other %s than skeleton '%s', which is used",
+            path,
+            record.get("name", "?"),
+            " and ".join(differing),
+            used.name,
+        )
 
 
 def _images(images: Sequence[Record]) -> Images:

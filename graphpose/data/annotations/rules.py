@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from graphpose.data.annotations import regions
 from graphpose.data.annotations.table import Annotations
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import CROWDPOSE, Skeleton
@@ -76,8 +77,24 @@ def valid_images(images: Sequence[Any], report: Report) -> list[Record]:
     return list(images)
 
 
+def require_categories(categories: Sequence[Any], path: Path) -> None:
+    """GraphposeError where a category is no object, or two have one id."""
+    if not all(isinstance(category, dict) for category in categories):
+        raise GraphposeError(f"{path} is not a COCO file; its 'categories' must be a list of objects")
+    ids = [category.get("id") for category in categories]
+    repeated = [one for n, one in enumerate(ids) if one is not None and one in ids[:n]]
+    if repeated:
+        raise GraphposeError(f"{path}: category id {repeated[0]!r} stands {ids.count(repeated[0])} times; ids must "
+                             f"be unique")  # fmt: skip
+
+
 def valid_records(
-    records: Sequence[Any], skeleton: Skeleton, category_id: int, image_ids: Collection[int], report: Report
+    records: Sequence[Any],
+    skeleton: Skeleton,
+    category_id: int,
+    categories: Sequence[Record],
+    image_ids: Collection[int],
+    report: Report,
 ) -> list[Record]:
     """The annotation records of the keypoint category that a table can be made of.
 
@@ -85,6 +102,7 @@ def valid_records(
         records: the file's annotations, of whatever category.
         skeleton: gives K.
         category_id: of the keypoint category; a record that names none belongs to it.
+        categories: all that the file lists.
         image_ids: of the file's images.
         report: is told of every record of the category that breaks a rule.
     """
@@ -98,6 +116,7 @@ def valid_records(
 
     of_category = partial(_in_category, category_id)
     records = _valid(records, _annotations_have_ids(records, of_category), as_defect, report)
+    records = _valid(records, _categories_are_listed(categories, of_category, records), as_defect, report)
     records = [record for record in records if of_category(record)]
     K = skeleton.num_keypoints
     for rule in (
@@ -107,6 +126,7 @@ def valid_records(
         partial(_lists_have, 4, "bbox", ""),
         _areas_are_numbers,
         _counts_are_integers,
+        _crowd_flags_are_flags,
     ):
         records = _valid(records, rule(records), as_defect, report)
     return list(records)
@@ -117,12 +137,14 @@ def valid_annotations(annotations: Annotations, report: Report) -> Annotations:
 
     Args:
         annotations: a table with NaN where the file has something other than a number.
-        report: is told of every other annotation, and of those that state a doubtful number of keypoints.
+        report: is told of every other annotation, and of those that state a doubtful number of keypoints or an empty
+            polygon.
     """
     annotations = valid_keypoints(annotations, report)
-    for rule in (_boxes_are_finite, _areas_are_positive):
+    for rule in (_boxes_are_finite, _areas_are_positive, _regions_are_masks):
         annotations = _valid_rows(annotations, list(rule(annotations)), report)
-    _report_rows(annotations, _counts_are_of_labelled(annotations), "warning", report)
+    for rule in (_counts_are_of_labelled, _polygons_are_not_empty):
+        _report_rows(annotations, rule(annotations), "warning", report)
     return annotations
 
 
@@ -210,7 +232,20 @@ def _crowd_indices_are_numbers(images: Sequence[Record]) -> Iterator[Broken]:
 
 
 def _in_category(category_id: int, record: Record) -> bool:
-    return bool(record.get("category_id", category_id) == category_id)
+    stated = record.get("category_id", category_id)
+    return type(stated) is int and stated == category_id
+
+
+def _categories_are_listed(
+    categories: Sequence[Record], of_category: Callable[[Record], bool], records: Sequence[Record]
+) -> Iterator[Broken]:
+    """A record of a category that the file does not list would vanish."""
+    listed = [(type(category.get("id")), category.get("id")) for category in categories]
+    for n, record in enumerate(records):
+        if not of_category(record) and (type(record["category_id"]), record["category_id"]) not in listed:
+            known = ", ".join(f"{c.get('id')!r} ({c.get('name', '?')})" for c in categories[:10]) or "none"
+            found = f"has category_id {record['category_id']!r}, which the file does not list; it lists {known}"
+            yield Broken(n, "unknown_category", f"annotation {record.get('id')!r} {found}")
 
 
 def _annotations_have_ids(records: Sequence[Any], of_category: Callable[[Record], bool]) -> Iterator[Broken]:
@@ -263,6 +298,15 @@ def _counts_are_integers(records: Sequence[Record]) -> Iterator[Broken]:
             yield Broken(n, "keypoint_count_is_no_integer", f"annotation {record['id']} {found}")
 
 
+def _crowd_flags_are_flags(records: Sequence[Record]) -> Iterator[Broken]:
+    """To Python the text "0" is true."""
+    for n, record in enumerate(records):
+        flag = record.get("iscrowd")
+        if flag is not None and not (isinstance(flag, (int, float)) and flag in (0, 1)):
+            message = f"annotation {record['id']} has iscrowd {flag!r}; 0 or 1 is needed"
+            yield Broken(n, "crowd_flag_is_none", message)
+
+
 def _keypoints_are_finite(annotations: Annotations) -> Iterator[Broken]:
     for row in np.flatnonzero(~np.isfinite(annotations.keypoints).all(axis=(1, 2))).tolist():
         yield Broken(row, "keypoint_not_finite", "has a keypoint that is not finite; numbers are needed")
@@ -285,6 +329,24 @@ def _areas_are_positive(annotations: Annotations) -> Iterator[Broken]:
     for row in np.flatnonzero(annotations.labelled & ~(annotations.area > 0)).tolist():
         message = f"has area {annotations.area[row]:g}; a labelled person needs a positive one"
         yield Broken(row, "wrong_area", message)
+
+
+def _regions_are_masks(annotations: Annotations) -> Iterator[Broken]:
+    """Only regions are looked at: the segments of labelled persons are not used."""
+    for row, segmentation in annotations.regions.items():
+        height, width = annotations.images.sizes[annotations.image_index[row]].tolist()
+        # CrowdPose's records exchange the sides
+        sizes = ((height, width), (width, height)) if height and width else ()
+        fault = regions.fault_of(segmentation, sizes)
+        if fault:
+            yield Broken(row, "wrong_segmentation", fault)
+
+
+def _polygons_are_not_empty(annotations: Annotations) -> Iterator[Broken]:
+    for row, segmentation in annotations.regions.items():
+        if isinstance(segmentation, list) and not all(segmentation):
+            instead = "its box is ignored in training" if regions.is_box(segmentation) else "the others are used"
+            yield Broken(row, "empty_polygon", f"has a segmentation with an empty polygon; {instead}")
 
 
 def _counts_are_of_labelled(annotations: Annotations) -> Iterator[Broken]:
