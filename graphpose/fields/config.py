@@ -28,6 +28,9 @@ class DecoderConfig:
             still found.
         radius: how far cells of one keypoint may point apart, in units of the keypoint's scale σ_k·sqrt(area).
         radius_min: the same in cells, for persons whose scale is smaller than a network's precision.
+        straggler_share: cells of a keypoint with less than this share of another one's summed confidence are that one's
+            stray cells, since two keypoints that share a neighbourhood divide its cells about evenly. 0 drops none.
+        straggler_reach: how far apart the two may be for that, in reaches (``radius`` times scale, ``radius_min``).
         limb_radius: how far a limb's end may miss a keypoint, in units of the keypoint's scale.
         limb_radius_min: the same in cells.
         limb_slack: the same as a share of the distance from the PAF cell to the end: errors grow with distance.
@@ -35,6 +38,7 @@ class DecoderConfig:
         full_limb_weight: sum of votes from which on a limb is certain; the shortest limb has about so many cells.
         min_split_weight: sum of votes of a limb, in confident cells, that is a reason to split a keypoint.
         min_split_share: share of a keypoint's votes that each of two limbs to different partners needs to split it.
+        max_copies: keypoints that one is split into, at most; 1 splits none.
         min_bridge_share: share of a keypoint's votes that a limb needs to put a new keypoint on one that is taken.
         use_spread: weigh places by the spread channel; only where it was trained (laplace loss).
         join_scale_spread: standard deviation of the logarithm of the ratio of the scales that two fragments of one
@@ -56,6 +60,8 @@ class DecoderConfig:
     peak_threshold: float = 0.1
     radius: float = 1.25
     radius_min: float = 0.3
+    straggler_share: float = 0.2
+    straggler_reach: float = 2.0
     limb_radius: float = 2.0
     limb_radius_min: float = 0.5
     limb_slack: float = 0.1
@@ -63,6 +69,7 @@ class DecoderConfig:
     full_limb_weight: float = 6.0
     min_split_weight: float = 1.5
     min_split_share: float = 0.15
+    max_copies: int = 4
     min_bridge_share: float = 0.5
     use_spread: bool = False
     join_scale_spread: float = 0.25
@@ -74,20 +81,30 @@ class DecoderConfig:
     max_peaks: int = 256
     max_poses: int = 256
 
+    def __post_init__(self) -> None:
+        for name, least in (("max_peaks", 0), ("max_poses", 0), ("max_copies", 1)):
+            if getattr(self, name) < least:
+                raise GraphposeError(f"decoder setting {name}={getattr(self, name)} must be {least} or more")
+        for name in ("radius_min", "limb_radius_min", "full_limb_weight", "join_scale_spread"):
+            if not getattr(self, name) > 0:
+                raise GraphposeError(f"decoder setting {name}={getattr(self, name)} must be above 0")
+
     @classmethod
     def types(cls) -> dict[str, type]:
         """The type of each setting; bool for ``join_fragments``, which may be None, too."""
         return {name: bool if hint == bool | None else hint for name, hint in typing.get_type_hints(cls).items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DecoderConfig:
+    def from_dict(cls, values: Mapping[str, object]) -> DecoderConfig:
         """Settings by name, as a checkpoint, a run and a JSON file hold them; those that are left out have defaults.
 
         Raises:
             GraphposeError: an unknown name, with the nearest known one, or a value of the wrong type.
         """
         types = cls.types()
+        checked: dict[str, Any] = {}
         for name, value in values.items():
+            checked[name] = value
             if name not in types:
                 near = difflib.get_close_matches(name, types, n=1, cutoff=0.0)
                 raise GraphposeError(f"unknown decoder setting '{name}'; did you mean '{near[0]}'?")
@@ -96,9 +113,9 @@ class DecoderConfig:
             wanted = (int, float) if types[name] is float else types[name]
             if not isinstance(value, wanted) or (isinstance(value, bool) and types[name] is not bool):
                 raise GraphposeError(f"decoder setting {name}={value!r} must be of type {types[name].__name__}")
-        return cls(**values)
+        return cls(**checked)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, bool | int | float]:
         """The inverse of :meth:`from_dict`; without ``join_fragments`` where it is None."""
         values = dataclasses.asdict(self)
         if self.join_fragments is None:

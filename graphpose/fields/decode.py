@@ -11,7 +11,6 @@ Convention: lengths are in cells unless said otherwise; poses come out in pixels
 from __future__ import annotations
 
 import os
-from collections import namedtuple
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,16 +20,14 @@ from torch import Tensor
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decoding.compact import batched_candidates, batched_limb_cells
-from graphpose.fields.decoding.grouping import group_cells, group_fields
+from graphpose.fields.decoding.grouping import Grouped, group_cells, group_fields
 from graphpose.fields.decoding.growth import best_poses
-from graphpose.fields.decoding.joining import NO_TABLES, join_fragments, pair_tables
+from graphpose.fields.decoding.joining import join_fragments
+from graphpose.fields.decoding.tables import decoder_tables
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import PAF, PIF, FieldSpec
 from graphpose.graphs.statistics import PoseStatistics, shipped_statistics
 from graphpose.skeleton import SKELETONS
-
-# What compiled functions read: the settings under their names, each of its own type.
-_Settings = namedtuple("_Settings", list(DecoderConfig.types()))  # type: ignore[misc]
 
 
 class Decoder:
@@ -57,16 +54,7 @@ class Decoder:
                 f"'{spec.skeleton.name}' has none; set join_fragments=False"
             )
         self.statistics = statistics if self.config.join_fragments is not False else None
-        settings = {name: kind(getattr(self.config, name)) for name, kind in DecoderConfig.types().items()}
-        settings["join_fragments"] = self.statistics is not None
-        self._grouping = (
-            np.array(spec.skeleton.limbs, np.int64).reshape(-1, 2),
-            np.array(spec.skeleton.sigmas, np.float64),
-            NO_TABLES
-            if self.statistics is None
-            else pair_tables(self.statistics, spec.skeleton, self.config.join_spread_floor),
-            _Settings(**settings),
-        )
+        self._tables = decoder_tables(spec.skeleton, self.config, self.statistics)
 
     def __call__(
         self, pif: np.ndarray | Tensor, paf: np.ndarray | Tensor, image_size: tuple[int, int] | None = None
@@ -87,7 +75,7 @@ class Decoder:
         """
         pif, paf = _array(pif), _array(paf)
         self._check(pif.shape, paf.shape)
-        return self._poses(group_fields(pif, paf, *self._grouping), pif.shape[2:], image_size)
+        return self._poses(group_fields(pif, paf, self._tables), pif.shape[2:], image_size)
 
     def decode_batch(
         self,
@@ -121,20 +109,12 @@ class Decoder:
             return in_threads(
                 lambda i: self(pifs[i], pafs[i], image_sizes[i] if image_sizes else None), len(pif), workers
             )
-        config = self.config
         h, w = pif.shape[-2:]
-        candidates = batched_candidates(
-            pif.float(),
-            config.keypoint_threshold,
-            config.radius,
-            config.radius_min,
-            float(max(h, w)),
-            config.use_spread,
-        )
-        cells = batched_limb_cells(paf.float(), config.limb_threshold)
+        candidates = batched_candidates(pif.float(), self._tables.settings)
+        cells = batched_limb_cells(paf.float(), self._tables.settings)
         return in_threads(
             lambda i: self._poses(
-                group_cells(candidates[i], cells[i], h, w, *self._grouping),
+                group_cells(candidates[i], cells[i], h, w, self._tables),
                 (h, w),
                 image_sizes[i] if image_sizes else None,
             ),
@@ -156,34 +136,18 @@ class Decoder:
                 f"PAF of shape {tuple(paf)} does not fit the skeleton '{skeleton.name}' and the PIF; {needed} is needed"
             )
 
-    def _poses(
-        self,
-        grouped: tuple[np.ndarray, np.ndarray, np.ndarray, bool],
-        size: tuple[int, int],
-        image_size: tuple[int, int] | None,
-    ) -> Poses:
-        """The poses of one image with ``size`` cells in pixels, from what ``group_cells`` returns."""
-        keypoints, scales, scores, disputed = grouped
-        config, stride = self.config, self.spec.stride
+    def _poses(self, grouped: Grouped, size: Sequence[int], image_size: tuple[int, int] | None) -> Poses:
+        """Poses in pixels of one image with ``size`` cells."""
+        poses, scores, disputed = grouped
         if disputed:
-            _, sigmas, tables, _ = self._grouping
-            joined = join_fragments(
-                keypoints,
-                scales,
-                sigmas,
-                tables,
-                scale_spread=config.join_scale_spread,
-                max_scale_deviation=config.join_max_scale_deviation,
-                alone=config.join_alone,
-                min_probability=config.min_join_probability,
-            )
-            keypoints, scales, scores = best_poses(*joined, config.min_score, config.max_poses)
+            poses, scores = best_poses(join_fragments(poses, self._tables), self._tables.settings)
+        stride = self.spec.stride
         height, width = image_size or (size[0] * stride, size[1] * stride)
-        places = keypoints[:, :, :2]
+        places = poses.keypoints[:, :, :2]
         places *= np.float32(stride)
         np.maximum(places, 0, out=places)
         np.minimum(places, np.array([width - 1, height - 1], np.float32), out=places)
-        return Poses(keypoints, scores, scales * np.float32(stride))
+        return Poses(poses.keypoints, scores, poses.scales * np.float32(stride))
 
 
 def build_decoder(spec: FieldSpec, config: DecoderConfig | None = None) -> Decoder:

@@ -18,7 +18,7 @@ Source: Kreiss, Bertoni, Alahi, "PifPaf: Composite Fields for Human Pose Estimat
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -26,9 +26,8 @@ from torch import Tensor
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.scatter import scatter_min
-from graphpose.fields.spec import PAF, PIF, FieldSpec
+from graphpose.fields.spec import PAF, PATCH_RADIUS, PIF, FieldSpec
 
-PATCH_RADIUS = 2  # cells; a keypoint's patch, 4 × 4
 LIMB_RADIUS = 1.5  # cells; a limb is three cells wide
 LIMB_MARGIN = 2.0  # cells left out at either end of a limb
 LIMB_MARGIN_SHARE = 0.4  # of the limb's length, at most
@@ -258,7 +257,12 @@ def _write_keypoints(pif: Tensor, x: Tensor, y: Tensor, labelled: Tensor, scales
     plane = image * pif.shape[1] + keypoint
     owner, cell, column, row = _contest(covers, plane, pif)
     x, y, scale = (values.index_select(0, owner) for values in (x, y, scale))
-    channels = {PIF.CONFIDENCE: torch.ones_like(x), PIF.X: x - column, PIF.Y: y - row, PIF.SCALE: scale}
+    channels: dict[int, Tensor] = {
+        PIF.CONFIDENCE: torch.ones_like(x),
+        PIF.X: x - column,
+        PIF.Y: y - row,
+        PIF.SCALE: scale,
+    }
     _write(pif, plane.index_select(0, owner), cell, channels)
 
 
@@ -285,7 +289,7 @@ def _write_limbs(paf: Tensor, x: Tensor, y: Tensor, labelled: Tensor, spec: Fiel
     plane = image * paf.shape[1] + limb
     owner, cell, column, row = _contest(covers, plane, paf)
     x1, y1, x2, y2 = (values.index_select(0, owner) for values in (x1, y1, x2, y2))
-    channels = {
+    channels: dict[int, Tensor] = {
         PAF.CONFIDENCE: torch.ones_like(x1),
         PAF.X1: x1 - column,
         PAF.Y1: y1 - row,
@@ -346,7 +350,7 @@ def _contest(covers: _Covers, plane: Tensor, field: Tensor) -> tuple[Tensor, Ten
     return owner, row * w + column, column, row
 
 
-def _write(field: Tensor, plane: Tensor, cell: Tensor, channels: dict[Any, Tensor]) -> None:
+def _write(field: Tensor, plane: Tensor, cell: Tensor, channels: Mapping[int, Tensor]) -> None:
     """Writes values (won,) of each channel into the cells (won,) of the planes (won,) of a field."""
     size = field.shape[-2] * field.shape[-1]
     first = plane * (field.shape[2] * size) + cell

@@ -22,6 +22,8 @@ from torch import Tensor
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import Skeleton
 
+PATCH_RADIUS = 2  # cells; a keypoint covers the cells nearer than that in x and in y, as a rule 4 × 4
+
 
 class PIF(IntEnum):
     """Channels of the part intensity field."""

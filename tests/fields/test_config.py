@@ -25,6 +25,13 @@ def test_settings_that_are_left_out_have_their_defaults():
     assert DecoderConfig.from_dict({"radius": 2}) == DecoderConfig(radius=2)
 
 
+def test_thresholds_that_came_later_have_in_older_files_the_values_they_had_then():
+    written_before = DecoderConfig().to_dict()
+    later = {name: written_before.pop(name) for name in ("straggler_share", "straggler_reach", "max_copies")}
+    assert later == {"straggler_share": 0.2, "straggler_reach": 2.0, "max_copies": 4}
+    assert DecoderConfig.from_dict(written_before) == DecoderConfig()
+
+
 def test_an_unknown_decoder_setting_is_named():
     with pytest.raises(GraphposeError, match="unknown decoder setting 'raduis'; did you mean 'radius'"):
         DecoderConfig.from_dict({"raduis": 1})
@@ -37,6 +44,8 @@ def test_an_unknown_decoder_setting_is_named():
         ('{"radius": "2"}', "radius='2' must be of type float"),
         ('{"radius": true}', "radius=True must be of type float"),
         ('{"max_poses": 2.5}', r"max_poses=2\.5 must be of type int"),
+        ('{"max_copies": 0}', "max_copies=0 must be 1 or more"),
+        ('{"radius_min": 0}', "radius_min=0 must be above 0"),
         ("[1]", "must be a JSON object"),
         ("{", "are not JSON"),
         (None, "cannot be read"),

@@ -12,15 +12,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from numba import types
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import Decoder, build_decoder, in_threads
 from graphpose.fields.decoding.candidates import Candidates, find_candidates
 from graphpose.fields.decoding.compact import batched_candidates, batched_limb_cells
-from graphpose.fields.decoding.grouping import SOURCES, group_fields
+from graphpose.fields.decoding.grouping import group_fields
 from graphpose.fields.decoding.limbs import LimbCells, find_limb_cells
+from graphpose.fields.decoding.tables import decoder_tables
 from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.spec import FieldSpec
 from graphpose.graphs.statistics import shipped_statistics
@@ -224,17 +224,17 @@ def test_compact_lists_from_tensors_equal_those_of_the_compiled_functions():
     pif[3, :, 5:9, 5:9] = np.nan
     paf = paf + rng.normal(0, 0.2, paf.shape).astype(np.float32)
     paf[4, 1, 7] = np.inf
-    settings_ = (0.3, 1.25, 0.3, 41.0, True)
+    settings_ = decoder_tables(COCO, DecoderConfig(use_spread=True)).settings
     pifs, pafs = (
         torch.from_numpy(np.stack([pif, np.zeros_like(pif), pif[::-1]])),
         torch.from_numpy(np.stack([paf, np.zeros_like(paf), paf])),
     )
-    for batched, image in zip(batched_candidates(pifs, *settings_), pifs.numpy(), strict=True):
-        single = find_candidates(np.ascontiguousarray(image), *settings_)
+    for batched, image in zip(batched_candidates(pifs, settings_), pifs.numpy(), strict=True):
+        single = find_candidates(np.ascontiguousarray(image), settings_)
         for name, a, b in zip(Candidates._fields, batched, single, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=name)
-    for batched, image in zip(batched_limb_cells(pafs, 0.3), pafs.numpy(), strict=True):
-        single = find_limb_cells(image, 0.3)
+    for batched, image in zip(batched_limb_cells(pafs, settings_), pafs.numpy(), strict=True):
+        single = find_limb_cells(image, settings_)
         for name, a, b in zip(LimbCells._fields, batched, single, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=name)
 
@@ -291,13 +291,6 @@ def test_importing_the_decoder_compiles_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0"]
-
-
-def test_a_cached_compilation_is_bound_to_the_sources_of_all_steps():
-    """Numba itself looks at the file of the outermost function only."""
-    Decoder(FieldSpec(POINTS, 8))(np.zeros((2, 5, 9, 9)), np.zeros((0, 7, 9, 9)))
-    assert len(SOURCES) == 64
-    assert all(signature[-1] == types.Omitted(SOURCES) for signature in group_fields.signatures)
 
 
 def test_whole_numbers_and_fractions_as_settings_share_one_compilation():

@@ -13,10 +13,17 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-# Cells that point to one keypoint lie in its patch of 4 × 4, at most 3 cells from each other.
-NEIGHBOURHOOD = 3
+from graphpose.fields.decoding.cells import confident_cells
+from graphpose.fields.decoding.compiled import compiled
+from graphpose.fields.decoding.tables import Settings
+from graphpose.fields.spec import PATCH_RADIUS, PIF
+
+# Cells of one patch, which point to one keypoint, are at most so many cells from each other.
+NEIGHBOURHOOD = 2 * PATCH_RADIUS - 1
+
+# A log spread is taken for no more and no less: weights of e^±5 are already all or nothing, and stay finite in float32.
+MAX_LOG_SPREAD = 5.0
 
 
 class Candidates(NamedTuple):
@@ -26,7 +33,7 @@ class Candidates(NamedTuple):
         starts: (K + 1,) int64; candidates starts[k] … starts[k + 1] − 1 are of type k.
         x, y: (N,) float32 places they point to, cells.
         confidence: (N,) float32 in (0, 1].
-        scale: (N,) float32, cells, positive.
+        scale: (N,) float32, cells, at most the field's longer side; 0 where the field does not know it.
         support: (N,) float32; high-resolution confidence, the sum of confidences that agree on the place.
         precision: (N,) float32; weight of the place beside those of other cells.
     """
@@ -40,89 +47,70 @@ class Candidates(NamedTuple):
     precision: np.ndarray
 
 
-@njit(cache=True, nogil=True)
-def count_confident_cells(field, threshold):  # type: ignore[no-untyped-def]
-    """How many cells of each row have a confidence of at least ``threshold``, NaN having less.
-
-    Args:
-        field: (N, C, h, w) float32, channel 0 is the confidence.
-        threshold: lowest confidence.
-
-    Returns:
-        (N, h) int64.
-    """
-    N, _, h, w = field.shape
-    counts = np.zeros((N, h), np.int64)
-    for n in range(N):
-        for r in range(h):
-            count = 0
-            for c in range(w):
-                count += field[n, 0, r, c] >= threshold
-            counts[n, r] = count
-    return counts
-
-
-@njit(cache=True, nogil=True)
-def find_candidates(pif, threshold, radius, radius_min, scale_max, use_spread):  # type: ignore[no-untyped-def]
+@compiled
+def find_candidates(pif: np.ndarray, settings: Settings) -> Candidates:
     """Candidates of one image.
 
     Args:
         pif: (K, 5, h, w) float32, confidences are probabilities; any value is allowed, NaN and infinity claim nothing.
-        threshold: lowest confidence.
-        radius: agreement in units of the keypoint's scale.
-        radius_min: agreement in cells that the smallest persons keep.
-        scale_max: largest scale in cells.
-        use_spread: whether the spread channel weighs places by 1/b.
-
-    Returns:
-        Candidates.
+        settings: of the decoder.
     """
     K, _, h, w = pif.shape
-    counts = count_confident_cells(pif, threshold)
-    N = counts.sum()
+    cells = confident_cells(pif, settings.keypoint_threshold)
+    N = len(cells.row)
     starts = np.zeros(K + 1, np.int64)
     x, y = np.empty(N, np.float32), np.empty(N, np.float32)
     confidence, scale = np.empty(N, np.float32), np.empty(N, np.float32)
-    precision, support = np.empty(N, np.float32), np.empty(N, np.float32)
+    support, precision = np.empty(N, np.float32), np.empty(N, np.float32)
     agreement = np.empty(N, np.float32)  # 1 / reach²
     column = np.empty(N, np.int64)
     begins = np.empty(h + 1, np.int64)  # first candidate of each row of the type at hand
     n = 0
     for k in range(K):
         starts[k] = n
-        for r in range(h):
-            begins[r] = n
-            if counts[k, r] == 0:
+        rows = 0  # so many have their first candidate
+        for i in range(cells.starts[k], cells.starts[k + 1]):
+            r, c = cells.row[i], cells.column[i]
+            while rows <= r:
+                begins[rows] = n
+                rows += 1
+            px, py = c + pif[k, PIF.X, r, c], r + pif[k, PIF.Y, r, c]
+            # False for NaN and infinity, too.
+            if not (px >= -0.5 and px <= w - 0.5 and py >= -0.5 and py <= h - 0.5):
                 continue
-            for c in range(w):
-                if not pif[k, 0, r, c] >= threshold:
-                    continue
-                px, py = c + pif[k, 1, r, c], r + pif[k, 2, r, c]
-                # False for NaN and infinity, too.
-                if not (px >= -0.5 and px <= w - 0.5 and py >= -0.5 and py <= h - 0.5):
-                    continue
-                x[n], y[n] = px, py
-                confidence[n] = min(pif[k, 0, r, c], np.float32(1.0))
-                s = pif[k, 4, r, c]
-                s = min(s, np.float32(scale_max)) if s > 0 else np.float32(0.0)  # 0 for NaN, too
-                scale[n] = s
-                reach = max(radius_min, radius * s)
-                agreement[n] = 1 / (reach * reach)
-                b = pif[k, 3, r, c]
-                precision[n] = math.exp(-min(max(b, -5.0), 5.0)) if use_spread and b == b else 1.0
-                support[n] = confidence[n]
-                column[n] = c
-                n += 1
-        begins[h] = n
+            x[n], y[n] = px, py
+            confidence[n] = min(pif[k, PIF.CONFIDENCE, r, c], np.float32(1.0))
+            s = pif[k, PIF.SCALE, r, c]
+            s = min(s, np.float32(max(h, w))) if s > 0 else np.float32(0.0)  # 0 for NaN, too
+            scale[n] = s
+            reach = max(settings.radius_min, settings.radius * s)
+            agreement[n] = 1 / (reach * reach)
+            b = pif[k, PIF.SPREAD, r, c]
+            known = settings.use_spread and b == b
+            precision[n] = math.exp(-min(max(b, -MAX_LOG_SPREAD), MAX_LOG_SPREAD)) if known else 1.0
+            support[n] = confidence[n]
+            column[n] = c
+            n += 1
+        while rows <= h:
+            begins[rows] = n
+            rows += 1
         if n > starts[k]:
-            _add_support(begins, column, x, y, confidence, agreement, support)
+            _add_support(begins, column, agreement, Candidates(starts, x, y, confidence, scale, support, precision))
     starts[K] = n
     return Candidates(starts, x[:n], y[:n], confidence[:n], scale[:n], support[:n], precision[:n])
 
 
-@njit(cache=True, nogil=True)
-def _add_support(begins, column, x, y, confidence, agreement, support):  # type: ignore[no-untyped-def]
-    """Adds to each candidate's support that of its neighbours; every pair of candidates is met once."""
+@compiled
+def _add_support(begins: np.ndarray, column: np.ndarray, agreement: np.ndarray, candidates: Candidates) -> None:
+    """Adds to the support of each candidate of one type that of its neighbours; every pair of them is met once.
+
+    Args:
+        begins: (h + 1,) int64; candidates begins[r] … begins[r + 1] − 1 are of cells in row r.
+        column: (N,) int64 of the candidates' cells.
+        agreement: (N,) float32; 1 / reach².
+        candidates: all so far.
+    """
+    x, y, confidence, support = candidates.x, candidates.y, candidates.confidence, candidates.support
     h = len(begins) - 1
     for r in range(h):
         for rr in range(max(0, r - NEIGHBOURHOOD), r + 1):

@@ -5,64 +5,95 @@ Convention: lengths are in cells.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from numba import njit
 
-NO_PEAK = -1  # the pose has no such keypoint
+from graphpose.fields.decoding.compiled import compiled
+from graphpose.fields.decoding.limbs import Votes
+from graphpose.fields.decoding.splitting import Nodes
+from graphpose.fields.decoding.tables import DecoderTables, Settings
+
+NO_NODE = -1  # the pose has no such keypoint
 
 
-@njit(cache=True, nogil=True)
-def grow(nodes, votes, sigmas, full, min_weight, min_bridge_share):  # type: ignore[no-untyped-def]
-    """Poses of one image.
+class Fragments(NamedTuple):
+    """Poses of one image under construction, arrays over N of them: whole persons, and pieces that may yet be joined.
+
+    Attributes:
+        keypoints: (N, K, 3) float32; x, y in cells and confidence; a keypoint that was not found is 0, 0, 0.
+        scales: (N, K) float32; σ_k · sqrt(person area) in cells; 0 where it was not found or is unknown.
+    """
+
+    keypoints: np.ndarray
+    scales: np.ndarray
+
+
+class _Growth(NamedTuple):
+    """Which keypoints go together.
+
+    Attributes:
+        fragment: (P,) int64; number 0 … N − 1 of the fragment that each node is in.
+        total: N.
+        refused: (R,) int64; pairs of nodes in fragments with a keypoint type in common, the best first.
+    """
+
+    fragment: np.ndarray
+    total: int
+    refused: np.ndarray
+
+
+@compiled
+def grow(nodes: Nodes, votes: Votes, tables: DecoderTables) -> Fragments:
+    """Poses of one image: every node is in exactly one, no pose has two keypoints of a type.
 
     Args:
-        nodes: Nodes.
-        votes: Votes between them.
-        sigmas: (K,) float64.
-        full: weight from which on more votes do not make a limb more certain.
-        min_weight: lowest weight of a limb.
-        min_bridge_share: share of a peak's votes that a limb to an already taken keypoint needs to put a keypoint of
-            its own there.
-
-    Returns:
-        keypoints (N, K, 3) float32: x, y in cells and confidence; scales (N, K) float32 in cells; a keypoint that was
-        not found is 0 throughout. Every peak is in exactly one pose; no pose has two keypoints of a type.
+        nodes: keypoints.
+        votes: between them.
+        tables: of the decoder.
     """
-    pose, member, refused = _merge(nodes.kind, votes, len(sigmas), full, min_weight)
-    row, keypoints, scales = _place(nodes, pose, member)
-    _bridge(nodes, votes, sigmas, pose, row, refused, full, min_bridge_share, keypoints, scales)
-    return keypoints, scales
+    growth = _merge(nodes.type, votes, len(tables.sigmas), tables.settings)
+    fragments = _place(nodes, growth, len(tables.sigmas))
+    _bridge(nodes, votes, growth, tables, fragments)
+    return fragments
 
 
-@njit(cache=True, nogil=True)
-def _merge(kind, votes, K, full, min_weight):  # type: ignore[no-untyped-def]
-    """Merges poses of one peak each along the limbs, the best first.
+@compiled
+def _certainty(weight: float, settings: Settings) -> float:
+    """How certain a limb is by its weight, 0 … 1."""
+    return min(weight / settings.full_limb_weight, 1.0)
 
-    Returns:
-        pose (P,): one of the peaks of the pose that each peak is in, the same for all of them; member (P, K): the peaks
-        of the pose named by each row, NO_PEAK where it has none; refused: limbs between poses that have a keypoint type
-        in common, the best first.
+
+@compiled
+def _merge(types: np.ndarray, votes: Votes, K: int, settings: Settings) -> _Growth:
+    """Merges fragments of one node each along the limbs, the best first.
+
+    Args:
+        types: (P,) int64 keypoint types of the nodes.
+        votes: between them.
+        K: number of keypoint types.
+        settings: of the decoder.
     """
-    P, E = len(kind), len(votes.weight)
-    score = np.empty(E, np.float32)
+    P, E = len(types), len(votes.limb)
+    negative_score = np.empty(E, np.float32)
     for e in range(E):
-        score[e] = -min(votes.weight[e] / full, 1.0) * votes.share[e, 0] * votes.share[e, 1]
-    pose = np.arange(P)
-    member = np.full((P, K), NO_PEAK, np.int64)
+        negative_score[e] = -_certainty(votes.weight[e], settings) * votes.share[e, 0] * votes.share[e, 1]
+    root = np.arange(P)  # one of the nodes of the fragment that each node is in, the same for all of them
+    member = np.full((P, K), NO_NODE, np.int64)  # the nodes of the fragment of each root
     size = np.ones(P, np.int64)
     for p in range(P):
-        member[p, kind[p]] = p
+        member[p, types[p]] = p
     refused = np.empty(E, np.int64)
     refusals = 0
-    for e in np.argsort(score, kind="mergesort"):
-        if votes.weight[e] < min_weight:
+    for e in np.argsort(negative_score, kind="mergesort"):
+        if votes.weight[e] < settings.min_limb_weight:
             continue
-        p, q = pose[votes.first[e]], pose[votes.second[e]]
+        p, q = root[votes.nodes[e, 0]], root[votes.nodes[e, 1]]
         if p == q:
             continue
         clash = False
         for k in range(K):
-            clash |= member[p, k] != NO_PEAK and member[q, k] != NO_PEAK
+            clash |= member[p, k] != NO_NODE and member[q, k] != NO_NODE
         if clash:
             refused[refusals] = e
             refusals += 1
@@ -70,87 +101,83 @@ def _merge(kind, votes, K, full, min_weight):  # type: ignore[no-untyped-def]
         if size[p] < size[q]:
             p, q = q, p
         for k in range(K):
-            if member[q, k] != NO_PEAK:
+            if member[q, k] != NO_NODE:
                 member[p, k] = member[q, k]
-                pose[member[q, k]] = p
+                root[member[q, k]] = p
         size[p] += size[q]
-    return pose, member, refused[:refusals]
-
-
-@njit(cache=True, nogil=True)
-def _place(nodes, pose, member):  # type: ignore[no-untyped-def]
-    """Writes the poses' peaks side by side: the row (P,) of each pose, keypoints (N, K, 3) and scales (N, K)."""
-    P, K = member.shape
-    N = 0
-    row = np.full(P, -1, np.int64)
+    number, count = np.empty(P, np.int64), 0
     for p in range(P):
-        if pose[p] == p:
-            row[p] = N
-            N += 1
-    keypoints, scales = np.zeros((N, K, 3), np.float32), np.zeros((N, K), np.float32)
-    for i in range(P):
-        n, k = row[pose[i]], nodes.kind[i]
-        keypoints[n, k, 0], keypoints[n, k, 1], keypoints[n, k, 2] = nodes.x[i], nodes.y[i], nodes.confidence[i]
-        scales[n, k] = nodes.scale[i]
-    return row, keypoints, scales
+        if root[p] == p:
+            number[p] = count
+            count += 1
+    return _Growth(number[root], count, refused[:refusals])
 
 
-@njit(cache=True, nogil=True)
-def _bridge(  # type: ignore[no-untyped-def]
-    nodes, votes, sigmas, pose, row, refused, full, min_bridge_share, keypoints, scales
-):
+@compiled
+def _place(nodes: Nodes, growth: _Growth, K: int) -> Fragments:
+    """Writes the nodes of each fragment side by side."""
+    fragments = Fragments(np.zeros((growth.total, K, 3), np.float32), np.zeros((growth.total, K), np.float32))
+    for p in range(len(nodes.type)):
+        n, k = growth.fragment[p], nodes.type[p]
+        fragments.keypoints[n, k, 0], fragments.keypoints[n, k, 1] = nodes.x[p], nodes.y[p]
+        fragments.keypoints[n, k, 2], fragments.scales[n, k] = nodes.confidence[p], nodes.scale[p]
+    return fragments
+
+
+@compiled
+def _bridge(nodes: Nodes, votes: Votes, growth: _Growth, tables: DecoderTables, fragments: Fragments) -> None:
     """Puts keypoints where a limb says that they are although another pose has the peak.
 
     Two persons' keypoints in one place are one peak, which the better limb took: the other pose's limb still says where
     its own is.
     """
-    for e in refused:
+    keypoints, sigmas = fragments.keypoints, tables.sigmas
+    for e in growth.refused:
         for side in range(2):
-            source = votes.first[e] if side == 0 else votes.second[e]
-            target = votes.second[e] if side == 0 else votes.first[e]
-            n, k = row[pose[source]], nodes.kind[target]
-            if keypoints[n, k, 2] > 0 or votes.share[e, side] < min_bridge_share:
+            source, target = votes.nodes[e, side], votes.nodes[e, 1 - side]
+            n, k = growth.fragment[source], nodes.type[target]
+            if keypoints[n, k, 2] > 0 or votes.share[e, side] < tables.settings.min_bridge_share:
                 continue
-            keypoints[n, k, 0] = votes.places[e, 2 - 2 * side]
-            keypoints[n, k, 1] = votes.places[e, 3 - 2 * side]
-            keypoints[n, k, 2] = nodes.confidence[target] * min(votes.weight[e] / full, 1.0) * votes.share[e, side]
-            scales[n, k] = nodes.scale[source] * sigmas[k] / sigmas[nodes.kind[source]]
+            keypoints[n, k, 0] = votes.places[e, 1 - side, 0]
+            keypoints[n, k, 1] = votes.places[e, 1 - side, 1]
+            certainty = _certainty(votes.weight[e], tables.settings)
+            keypoints[n, k, 2] = nodes.confidence[target] * certainty * votes.share[e, side]
+            fragments.scales[n, k] = nodes.scale[source] * sigmas[k] / sigmas[nodes.type[source]]
 
 
-@njit(cache=True, nogil=True)
-def best_poses(keypoints, scales, min_score, max_poses):  # type: ignore[no-untyped-def]
+@compiled
+def best_poses(fragments: Fragments, settings: Settings) -> tuple[Fragments, np.ndarray]:
     """The poses with an instance score of at least ``min_score``, best first, at most ``max_poses``.
 
     The score is the mean keypoint confidence over all K, the best three counting threefold; a keypoint that was not
     found counts as 0, so a fragment scores below a whole person.
 
     Returns:
-        keypoints (N', K, 3), scales (N', K), scores (N',) float32, not increasing.
+        the poses; their scores (N,) float32, not increasing.
 
     Source: PifPaf (CVPR 2019), section 3.4.
     """
-    N, K = scales.shape
+    N, K = fragments.scales.shape
     negative = np.empty(N, np.float32)
     for n in range(N):
-        negative[n] = -_score(keypoints[n])
+        negative[n] = -_score(fragments.keypoints[n])
     order = np.argsort(negative, kind="mergesort")
     kept = 0
-    while kept < min(N, max_poses) and -negative[order[kept]] >= min_score:
+    while kept < min(N, settings.max_poses) and -negative[order[kept]] >= settings.min_score:
         kept += 1
-    best_keypoints, best_scales = np.empty((kept, K, 3), np.float32), np.empty((kept, K), np.float32)
+    best = Fragments(np.empty((kept, K, 3), np.float32), np.empty((kept, K), np.float32))
     scores = np.empty(kept, np.float32)
     for n in range(kept):
-        best = order[n]
-        scores[n] = -negative[best]
+        scores[n] = -negative[order[n]]
         for k in range(K):
-            best_scales[n, k] = scales[best, k]
+            best.scales[n, k] = fragments.scales[order[n], k]
             for value in range(3):
-                best_keypoints[n, k, value] = keypoints[best, k, value]
-    return best_keypoints, best_scales, scores
+                best.keypoints[n, k, value] = fragments.keypoints[order[n], k, value]
+    return best, scores
 
 
-@njit(cache=True, nogil=True)
-def _score(pose):  # type: ignore[no-untyped-def]
+@compiled
+def _score(pose: np.ndarray) -> np.floating:
     """Instance score of a pose (K, 3)."""
     K = len(pose)
     confidence = np.empty(K, np.float32)  # rising

@@ -9,9 +9,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from graphpose.fields.decoding.candidates import count_confident_cells
+from graphpose.fields.decoding.cells import confident_cells
+from graphpose.fields.decoding.compiled import compiled
+from graphpose.fields.decoding.peaks import Peaks
+from graphpose.fields.decoding.tables import DecoderTables, Settings
+from graphpose.fields.spec import PAF
 
 
 class LimbCells(NamedTuple):
@@ -19,7 +22,7 @@ class LimbCells(NamedTuple):
 
     Attributes:
         starts: (M + 1,) int64; cells starts[m] … starts[m + 1] − 1 are of limb m.
-        ends: (N, 4) float32; places that the two ends point to: x1, y1, x2, y2.
+        ends: (N, 2, 2) float32; places that the two ends point to, x and y of each.
         distance: (N, 2) float32 from the cell to either end.
         confidence: (N,) float32 in (0, 1].
     """
@@ -35,174 +38,191 @@ class Votes(NamedTuple):
 
     Attributes:
         limb: (E,) int32.
-        first, second: (E,) int32 peaks, of the limb's first and second keypoint type.
+        nodes: (E, 2) int64 peaks (after splitting: nodes) of the limb's first and second keypoint type.
         weight: (E,) float32; summed confidence of the cells, each weighted by how near its ends come to the peaks.
         share: (E, 2) float32; the weight beside all that leaves the first (second) peak along this limb.
-        places: (E, 4) float32; where the cells put the two ends: x1, y1, x2, y2.
+        places: (E, 2, 2) float32; where the cells put the two ends, x and y of each.
     """
 
     limb: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
+    nodes: np.ndarray
     weight: np.ndarray
     share: np.ndarray
     places: np.ndarray
 
 
-@njit(cache=True, nogil=True)
-def find_limb_cells(paf, threshold):  # type: ignore[no-untyped-def]
+class _EndPeaks(NamedTuple):
+    """The peaks, all of one keypoint type, that one end of a limb can lead to, in the order of x.
+
+    Attributes:
+        start: number of the first of them among all peaks.
+        x, y, scale: (n,) float32, as in Peaks.
+        largest: of their scales.
+        leaving: (n,) float32; summed confidence of the limb's cells that lead to each.
+    """
+
+    start: int
+    x: np.ndarray
+    y: np.ndarray
+    scale: np.ndarray
+    largest: float
+    leaving: np.ndarray
+
+
+@compiled
+def find_limb_cells(paf: np.ndarray, settings: Settings) -> LimbCells:
     """Limb cells of one image.
 
     Args:
         paf: (M, 7, h, w) float32, confidences are probabilities; any value is allowed, NaN and infinity claim nothing.
-        threshold: lowest confidence.
-
-    Returns:
-        LimbCells.
+        settings: of the decoder.
     """
     M, _, h, w = paf.shape
-    counts = count_confident_cells(paf, threshold)
-    N = counts.sum()
+    cells = confident_cells(paf, settings.limb_threshold)
+    N = len(cells.row)
     starts = np.zeros(M + 1, np.int64)
-    ends, distance, confidence = np.empty((N, 4), np.float32), np.empty((N, 2), np.float32), np.empty(N, np.float32)
+    ends, distance = np.empty((N, 2, 2), np.float32), np.empty((N, 2), np.float32)
+    confidence = np.empty(N, np.float32)
     n = 0
     for m in range(M):
         starts[m] = n
-        for r in range(h):
-            if counts[m, r] == 0:
+        for i in range(cells.starts[m], cells.starts[m + 1]):
+            r, c = cells.row[i], cells.column[i]
+            dx1, dy1 = paf[m, PAF.X1, r, c], paf[m, PAF.Y1, r, c]
+            dx2, dy2 = paf[m, PAF.X2, r, c], paf[m, PAF.Y2, r, c]
+            # False for NaN and infinity, too.
+            if not (abs(dx1) < w and abs(dy1) < h and abs(dx2) < w and abs(dy2) < h):
                 continue
-            for c in range(w):
-                if not paf[m, 0, r, c] >= threshold:
-                    continue
-                dx1, dy1, dx2, dy2 = paf[m, 1, r, c], paf[m, 2, r, c], paf[m, 4, r, c], paf[m, 5, r, c]
-                # False for NaN and infinity, too.
-                if not (abs(dx1) < w and abs(dy1) < h and abs(dx2) < w and abs(dy2) < h):
-                    continue
-                ends[n, 0], ends[n, 1], ends[n, 2], ends[n, 3] = c + dx1, r + dy1, c + dx2, r + dy2
-                distance[n, 0], distance[n, 1] = math.sqrt(dx1 * dx1 + dy1 * dy1), math.sqrt(dx2 * dx2 + dy2 * dy2)
-                confidence[n] = min(paf[m, 0, r, c], np.float32(1.0))
-                n += 1
+            ends[n, 0, 0], ends[n, 0, 1], ends[n, 1, 0], ends[n, 1, 1] = c + dx1, r + dy1, c + dx2, r + dy2
+            distance[n, 0], distance[n, 1] = math.sqrt(dx1 * dx1 + dy1 * dy1), math.sqrt(dx2 * dx2 + dy2 * dy2)
+            confidence[n] = min(paf[m, PAF.CONFIDENCE, r, c], np.float32(1.0))
+            n += 1
     starts[M] = n
     return LimbCells(starts, ends[:n], distance[:n], confidence[:n])
 
 
-@njit(cache=True, nogil=True)
-def _nearest(x, y, scale, low, high, ex, ey, reach, radius, widest):  # type: ignore[no-untyped-def]
-    """The peak (among low … high − 1, sorted by x) nearest to (ex, ey) in its reach, and 1 − (distance / reach)²."""
-    window = max(reach, radius * widest)
-    a, b = low, high
+@compiled
+def count_votes(cells: LimbCells, peaks: Peaks, tables: DecoderTables) -> Votes:
+    """Votes of one image.
+
+    Args:
+        cells: of its PAF.
+        peaks: of its PIF.
+        tables: of the decoder.
+    """
+    N = len(cells.confidence)  # every cell votes for one pair, at most
+    votes = Votes(
+        np.empty(N, np.int32), np.empty((N, 2), np.int64), np.empty(N, np.float32), np.empty((N, 2), np.float32),
+        np.empty((N, 2, 2), np.float32),
+    )  # fmt: skip
+    E = np.int64(0)  # not a literal, which would be a type of its own that functions are compiled for
+    for m in range(len(tables.limbs)):
+        first, second = _end_peaks(peaks, tables.limbs[m, 0]), _end_peaks(peaks, tables.limbs[m, 1])
+        if len(first.x) > 0 and len(second.x) > 0:
+            E += _count_limb(m, cells, first, second, _rows(votes, E, N), tables.settings)
+    return _rows(votes, np.int64(0), E)
+
+
+@compiled
+def _rows(votes: Votes, begin: int | np.int64, end: int | np.int64) -> Votes:
+    """Rows begin … end − 1, in the same memory."""
+    return Votes(
+        votes.limb[begin:end], votes.nodes[begin:end], votes.weight[begin:end], votes.share[begin:end],
+        votes.places[begin:end],
+    )  # fmt: skip
+
+
+@compiled
+def _end_peaks(peaks: Peaks, k: int) -> _EndPeaks:
+    """Peaks of keypoint type k."""
+    start, stop = peaks.starts[k], peaks.starts[k + 1]
+    scale = peaks.scale[start:stop]
+    largest = np.float32(0.0)
+    for s in scale:
+        largest = max(largest, s)
+    leaving = np.zeros(stop - start, np.float32)
+    return _EndPeaks(start, peaks.x[start:stop], peaks.y[start:stop], scale, float(largest), leaving)
+
+
+@compiled
+def _count_limb(m: int, cells: LimbCells, first: _EndPeaks, second: _EndPeaks, votes: Votes, settings: Settings) -> int:
+    """Counts the votes of limb m's cells.
+
+    Args:
+        m: number of the limb.
+        cells: LimbCells.
+        first, second: peaks that its ends can lead to; what leaves them is counted, too.
+        votes: rows that are written to, from the first one on.
+        settings: of the decoder.
+
+    Returns:
+        how many rows were written.
+    """
+    row = np.full((len(first.x), len(second.x)), -1, np.int32)  # of the votes for each pair
+    E = 0
+    for i in range(cells.starts[m], cells.starts[m + 1]):
+        x1, y1, x2, y2 = cells.ends[i, 0, 0], cells.ends[i, 0, 1], cells.ends[i, 1, 0], cells.ends[i, 1, 1]
+        reach1 = max(settings.limb_radius_min, settings.limb_slack * cells.distance[i, 0])
+        reach2 = max(settings.limb_radius_min, settings.limb_slack * cells.distance[i, 1])
+        p, near1 = _nearest(first, x1, y1, reach1, settings.limb_radius)
+        q, near2 = _nearest(second, x2, y2, reach2, settings.limb_radius)
+        confidence = cells.confidence[i]
+        if p >= 0:
+            first.leaving[p] += confidence * near1
+        if q >= 0:
+            second.leaving[q] += confidence * near2
+        if p < 0 or q < 0:
+            continue
+        e = row[p, q]
+        if e < 0:
+            e = E
+            row[p, q] = e
+            votes.limb[e], votes.nodes[e, 0], votes.nodes[e, 1] = m, first.start + p, second.start + q
+            votes.weight[e] = 0
+            votes.places[e, 0, 0] = votes.places[e, 0, 1] = votes.places[e, 1, 0] = votes.places[e, 1, 1] = 0
+            E += 1
+        v = confidence * near1 * near2
+        votes.weight[e] += v
+        votes.places[e, 0, 0] += v * x1
+        votes.places[e, 0, 1] += v * y1
+        votes.places[e, 1, 0] += v * x2
+        votes.places[e, 1, 1] += v * y2
+    for e in range(E):
+        weight = votes.weight[e]
+        votes.share[e, 0] = weight / first.leaving[votes.nodes[e, 0] - first.start] if weight > 0 else 0
+        votes.share[e, 1] = weight / second.leaving[votes.nodes[e, 1] - second.start] if weight > 0 else 0
+        if weight > 0:
+            for end in range(2):
+                votes.places[e, end, 0] /= weight
+                votes.places[e, end, 1] /= weight
+    return E
+
+
+@compiled
+def _nearest(end: _EndPeaks, x: float, y: float, reach: float, radius: float) -> tuple[int, np.floating]:
+    """The peak nearest to (x, y) in its reach, −1 for none, and 1 − (distance / reach)².
+
+    Args:
+        end: the peaks.
+        x, y: where a cell puts the limb's end.
+        reach: of every peak, at least.
+        radius: the same in units of the peak's scale.
+    """
+    window = max(reach, radius * end.largest)
+    a, b = 0, len(end.x)
     while a < b:
         middle = (a + b) // 2
-        if x[middle] < ex - window:
+        if end.x[middle] < x - window:
             a = middle + 1
         else:
             b = middle
     nearest, closest, weight = -1, np.float32(1e30), np.float32(0.0)
-    while a < high and x[a] <= ex + window:
-        dx, dy = x[a] - ex, y[a] - ey
+    while a < len(end.x) and end.x[a] <= x + window:
+        dx, dy = end.x[a] - x, end.y[a] - y
         d = dx * dx + dy * dy
         if d < closest:
-            r = max(reach, radius * scale[a])
+            r = max(reach, radius * end.scale[a])
             if d < r * r:
                 nearest, closest, weight = a, d, 1 - d / (r * r)
         a += 1
     return nearest, weight
-
-
-@njit(cache=True, nogil=True)
-def count_votes(cells, limbs, peaks, radius, radius_min, slack):  # type: ignore[no-untyped-def]
-    """Votes of one image.
-
-    Args:
-        cells: LimbCells.
-        limbs: (M, 2) int64 keypoint types.
-        peaks: Peaks.
-        radius: how far an end may miss a peak, in units of the peak's scale.
-        radius_min: the same in cells, for the smallest persons.
-        slack: the same as a share of the distance from the cell to the end.
-
-    Returns:
-        Votes.
-    """
-    N = len(cells.confidence)
-    most = 1
-    for k in range(len(peaks.starts) - 1):
-        most = max(most, peaks.starts[k + 1] - peaks.starts[k])
-    record = np.full((most, most), -1, np.int32)  # where the votes for a pair of peaks are counted
-    leaving = np.zeros((2, len(peaks.x)), np.float32)
-    votes = Votes(  # every cell votes for one pair, at most
-        np.empty(N, np.int32), np.empty(N, np.int32), np.empty(N, np.int32), np.empty(N, np.float32),
-        np.empty((N, 2), np.float32), np.empty((N, 4), np.float32),
-    )  # fmt: skip
-    E = np.int64(0)  # not a literal, which would be a type of its own that steps are compiled for
-    for m in range(len(limbs)):
-        low1, high1 = peaks.starts[limbs[m, 0]], peaks.starts[limbs[m, 0] + 1]
-        low2, high2 = peaks.starts[limbs[m, 1]], peaks.starts[limbs[m, 1] + 1]
-        if low1 == high1 or low2 == high2:
-            continue
-        begin = E
-        E = _count_limb(m, cells, peaks, low1, high1, low2, high2, radius, radius_min, slack, record, leaving, votes, E)
-        for e in range(begin, E):
-            first, second, weight = votes.first[e], votes.second[e], votes.weight[e]
-            record[first - low1, second - low2] = -1
-            votes.share[e, 0] = weight / leaving[0, first] if weight > 0 else 0
-            votes.share[e, 1] = weight / leaving[1, second] if weight > 0 else 0
-            if weight > 0:
-                for end in range(4):
-                    votes.places[e, end] /= weight
-    return Votes(votes.limb[:E], votes.first[:E], votes.second[:E], votes.weight[:E], votes.share[:E], votes.places[:E])
-
-
-@njit(cache=True, nogil=True)
-def _count_limb(  # type: ignore[no-untyped-def]
-    m, cells, peaks, low1, high1, low2, high2, radius, radius_min, slack, record, leaving, votes, E
-):
-    """Counts the votes of limb m's cells behind the E earlier ones.
-
-    Args:
-        low1 … high2: peaks low1 … high1 − 1 are of the limb's first keypoint type, low2 … high2 − 1 of its second.
-        record: (≥ high1 − low1, ≥ high2 − low2) int32, −1 throughout; becomes the row of votes of each pair.
-        leaving: (2, P) float32; becomes what leaves each first (second) peak along this limb.
-
-    Returns:
-        the number of votes, those of this limb included.
-    """
-    x, y, scale = peaks.x, peaks.y, peaks.scale
-    leaving[0, low1:high1] = 0
-    leaving[1, low2:high2] = 0
-    widest1, widest2 = _largest(scale, low1, high1), _largest(scale, low2, high2)
-    for i in range(cells.starts[m], cells.starts[m + 1]):
-        x1, y1, x2, y2 = cells.ends[i, 0], cells.ends[i, 1], cells.ends[i, 2], cells.ends[i, 3]
-        reach1 = max(radius_min, slack * cells.distance[i, 0])
-        reach2 = max(radius_min, slack * cells.distance[i, 1])
-        p, near1 = _nearest(x, y, scale, low1, high1, x1, y1, reach1, radius, widest1)
-        q, near2 = _nearest(x, y, scale, low2, high2, x2, y2, reach2, radius, widest2)
-        confidence = cells.confidence[i]
-        if p >= 0:
-            leaving[0, p] += confidence * near1
-        if q >= 0:
-            leaving[1, q] += confidence * near2
-        if p < 0 or q < 0:
-            continue
-        e = record[p - low1, q - low2]
-        if e < 0:
-            e = E
-            record[p - low1, q - low2] = e
-            votes.limb[e], votes.first[e], votes.second[e], votes.weight[e] = m, p, q, 0
-            votes.places[e, 0] = votes.places[e, 1] = votes.places[e, 2] = votes.places[e, 3] = 0
-            E += 1
-        v = confidence * near1 * near2
-        votes.weight[e] += v
-        votes.places[e, 0] += v * x1
-        votes.places[e, 1] += v * y1
-        votes.places[e, 2] += v * x2
-        votes.places[e, 3] += v * y2
-    return E
-
-
-@njit(cache=True, nogil=True)
-def _largest(values, low, high):  # type: ignore[no-untyped-def]
-    largest = np.float32(0.0)
-    for i in range(low, high):
-        largest = max(largest, values[i])
-    return largest

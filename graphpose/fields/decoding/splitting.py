@@ -11,147 +11,178 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from graphpose.fields.decoding.compiled import compiled
 from graphpose.fields.decoding.limbs import Votes
+from graphpose.fields.decoding.peaks import Peaks
+from graphpose.fields.decoding.tables import Settings
 
-MAX_COPIES = 4
+# A partner that gives this share of its votes to the peak has no other one to go to: none can have more of them.
+MAJORITY = 0.5
 
 
 class Nodes(NamedTuple):
     """Keypoints of one image of which each goes to one pose: peaks, then the copies of those that were split.
 
     Attributes:
-        kind: (P,) int64 keypoint types.
+        type: (P,) int64 keypoint types.
         x, y, confidence, scale: (P,) float32, as in Peaks.
     """
 
-    kind: np.ndarray
+    type: np.ndarray
     x: np.ndarray
     y: np.ndarray
     confidence: np.ndarray
     scale: np.ndarray
 
 
-@njit(cache=True, nogil=True)
-def split_peaks(peaks, votes, min_weight, min_share):  # type: ignore[no-untyped-def]
+class _Splits(NamedTuple):
+    """How many keypoints each peak is, and how that was found out.
+
+    Attributes:
+        copies: (P,) int64; 1 where nothing is split.
+        limb: (P,) int64; the limb along which they were counted.
+        side: (P,) int64; whether the peak is its first (0) or second (1) end.
+    """
+
+    copies: np.ndarray
+    limb: np.ndarray
+    side: np.ndarray
+
+
+@compiled
+def split_peaks(peaks: Peaks, votes: Votes, settings: Settings) -> tuple[Nodes, Votes]:
     """Splits the peaks of one image; the arrays that it is given are not changed.
 
     Args:
-        peaks: Peaks.
-        votes: Votes.
-        min_weight: lowest weight of a limb that is a reason to split.
-        min_share: lowest share of the peak's votes of such a limb; of its partner's votes it has at least half.
+        peaks: as found.
+        votes: between them.
+        settings: of the decoder.
 
     Returns:
-        Nodes; Votes between them, first and second int64.
+        Nodes; Votes between them.
     """
-    K, P, E = len(peaks.starts) - 1, len(peaks.x), len(votes.limb)
-    ends = np.empty((2, E), np.int64)
-    for e in range(E):
-        ends[0, e], ends[1, e] = votes.first[e], votes.second[e]
-    share = votes.share.copy()
-    copies, reference = _count_copies(P, ends, votes.limb, votes.weight, share, min_weight, min_share)
-
-    N = 0
-    for p in range(P):
-        N += copies[p]
+    K, P = len(peaks.starts) - 1, len(peaks.x)
+    splits = _count_copies(P, votes, settings)
+    N = splits.copies.sum()
     nodes = Nodes(
         np.empty(N, np.int64), np.empty(N, np.float32), np.empty(N, np.float32), np.empty(N, np.float32),
         np.empty(N, np.float32),
     )  # fmt: skip
     for k in range(K):
         for p in range(peaks.starts[k], peaks.starts[k + 1]):
-            nodes.kind[p], nodes.x[p], nodes.y[p] = k, peaks.x[p], peaks.y[p]
+            nodes.type[p], nodes.x[p], nodes.y[p] = k, peaks.x[p], peaks.y[p]
             nodes.confidence[p], nodes.scale[p] = peaks.confidence[p], peaks.scale[p]
+    split_votes = Votes(votes.limb, votes.nodes.copy(), votes.weight, votes.share.copy(), votes.places)
     n = P
     for p in range(P):
-        if copies[p] == 1:
+        if splits.copies[p] == 1:
             continue
-        ids = np.empty(copies[p], np.int64)
-        ids[0] = p
-        for i in range(1, copies[p]):
-            ids[i] = n
-            nodes.kind[n], nodes.confidence[n], nodes.scale[n] = nodes.kind[p], nodes.confidence[p], nodes.scale[p]
+        copies = np.empty(splits.copies[p], np.int64)
+        copies[0] = p
+        for i in range(1, len(copies)):
+            copies[i] = n
+            nodes.type[n], nodes.x[n], nodes.y[n] = nodes.type[p], nodes.x[p], nodes.y[p]
+            nodes.confidence[n], nodes.scale[n] = nodes.confidence[p], nodes.scale[p]
             n += 1
-        _share_out(
-            p, ids, reference[p], votes.limb, ends, votes.weight, share, votes.places, nodes.x, nodes.y,
-            min_weight, min_share,
-        )  # fmt: skip
-    return nodes, Votes(votes.limb, ends[0], ends[1], votes.weight, share, votes.places)
+        starts = _first_places(p, len(copies), splits, split_votes, settings)
+        _share_out(copies, starts, nodes, split_votes)
+    return nodes, split_votes
 
 
-@njit(cache=True, nogil=True)
-def _count_copies(P, ends, limb, weight, share, min_weight, min_share):  # type: ignore[no-untyped-def]
-    """How many keypoints each peak is, (P,), and along which limb and on which side of it they were counted, (P, 2)."""
-    strong = np.zeros((2, P), np.int64)  # reasons of each peak along the limb at hand
-    copies = np.ones(P, np.int64)
-    reference = np.full((P, 2), -1, np.int64)
-    E = len(limb)
+@compiled
+def _is_reason(votes: Votes, e: int, side: int, settings: Settings) -> bool:
+    """Whether the pair of keypoints e is one of those for which the keypoint on that side of it may be split."""
+    return (
+        votes.weight[e] >= settings.min_split_weight
+        and votes.share[e, side] >= settings.min_split_share
+        and votes.share[e, 1 - side] >= MAJORITY
+    )
+
+
+@compiled
+def _count_copies(P: int, votes: Votes, settings: Settings) -> _Splits:
+    """How to split P peaks: into as many as they have reasons along one limb."""
+    reasons = np.zeros((P, 2), np.int64)  # of each peak along the limb at hand, as its first or second end
+    splits = _Splits(np.ones(P, np.int64), np.full(P, -1, np.int64), np.full(P, -1, np.int64))
+    E = len(votes.limb)
     begin = 0
     while begin < E:
         end = begin
-        while end < E and limb[end] == limb[begin]:
+        while end < E and votes.limb[end] == votes.limb[begin]:
             for side in range(2):
-                if weight[end] >= min_weight and share[end, side] >= min_share and share[end, 1 - side] >= 0.5:
-                    strong[side, ends[side, end]] += 1
+                if _is_reason(votes, end, side, settings):
+                    reasons[votes.nodes[end, side], side] += 1
             end += 1
         for e in range(begin, end):
             for side in range(2):
-                p = ends[side, e]
-                if strong[side, p] > copies[p]:
-                    copies[p] = min(strong[side, p], MAX_COPIES)
-                    reference[p, 0], reference[p, 1] = limb[e], side
+                p = votes.nodes[e, side]
+                if reasons[p, side] > splits.copies[p]:
+                    splits.copies[p] = min(reasons[p, side], settings.max_copies)
+                    splits.limb[p], splits.side[p] = votes.limb[e], side
         for e in range(begin, end):
-            strong[0, ends[0, e]] = 0
-            strong[1, ends[1, e]] = 0
+            for side in range(2):
+                reasons[votes.nodes[e, side], side] = 0
         begin = end
-    return copies, reference
+    return splits
 
 
-@njit(cache=True, nogil=True)
-def _share_out(  # type: ignore[no-untyped-def]
-    p, ids, reference, limb, ends, weight, share, places, out_x, out_y, min_weight, min_share
-):
-    """Gives every limb of peak p to the copy (among ``ids``) nearest to where the limb's cells put their end."""
-    n, E = len(ids), len(limb)
-    at = np.empty((n, 2))
-    count = 0
-    side = reference[1]
-    for e in range(E):
-        reason = weight[e] >= min_weight and share[e, side] >= min_share and share[e, 1 - side] >= 0.5
-        if limb[e] == reference[0] and ends[side, e] == p and reason and count < n:
-            at[count, 0], at[count, 1] = places[e, 2 * side], places[e, 2 * side + 1]
-            count += 1
+@compiled
+def _first_places(p: int, count: int, splits: _Splits, votes: Votes, settings: Settings) -> np.ndarray:
+    """Where the first ``count`` reasons to split peak p put it, (count, 2) float64."""
+    places = np.empty((count, 2))
+    side = splits.side[p]
+    n = 0
+    for e in range(len(votes.limb)):
+        if n == count:
+            break
+        if votes.limb[e] == splits.limb[p] and votes.nodes[e, side] == p and _is_reason(votes, e, side, settings):
+            places[n, 0], places[n, 1] = votes.places[e, side, 0], votes.places[e, side, 1]
+            n += 1
+    return places[:n]
+
+
+@compiled
+def _share_out(copies: np.ndarray, starts: np.ndarray, nodes: Nodes, votes: Votes) -> None:
+    """Gives every limb of a peak to the copy of it that is nearest to where the limb's cells put their end.
+
+    Args:
+        copies: (C,) int64 nodes; of the first one are all limbs.
+        starts: (≤ C, 2) float64 places that the copies have at first.
+        nodes: get the places that the limbs of each copy agree on.
+        votes: get the copies as their nodes, and their shares of what leaves those.
+    """
+    C, E, p = len(copies), len(votes.limb), copies[0]
     mine, sides, chosen = np.empty(E, np.int64), np.empty(E, np.int64), np.empty(E, np.int64)
-    sums = np.zeros((n, 3))
-    found = 0
+    weight, weighted_x, weighted_y = np.zeros(C), np.zeros(C), np.zeros(C)
+    count = 0
     for e in range(E):
-        if ends[0, e] != p and ends[1, e] != p:
+        if votes.nodes[e, 0] != p and votes.nodes[e, 1] != p:
             continue
-        side = 0 if ends[0, e] == p else 1
-        px, py = places[e, 2 * side], places[e, 2 * side + 1]
+        side = 0 if votes.nodes[e, 0] == p else 1
+        x, y = votes.places[e, side, 0], votes.places[e, side, 1]
         nearest, closest = 0, np.inf
-        for i in range(n):
-            d = (at[i, 0] - px) ** 2 + (at[i, 1] - py) ** 2
+        for i in range(len(starts)):
+            d = (starts[i, 0] - x) ** 2 + (starts[i, 1] - y) ** 2
             if d < closest:
                 nearest, closest = i, d
-        mine[found], sides[found], chosen[found] = e, side, nearest
-        sums[nearest, 0] += weight[e]
-        sums[nearest, 1] += weight[e] * px
-        sums[nearest, 2] += weight[e] * py
-        found += 1
-    before = np.zeros(found)
-    for i in range(found):
-        for j in range(found):
-            if chosen[j] == chosen[i] and limb[mine[j]] == limb[mine[i]] and sides[j] == sides[i]:
-                before[i] += weight[mine[j]]
-    for i in range(found):
+        mine[count], sides[count], chosen[count] = e, side, nearest
+        weight[nearest] += votes.weight[e]
+        weighted_x[nearest] += votes.weight[e] * x
+        weighted_y[nearest] += votes.weight[e] * y
+        count += 1
+    leaving = np.zeros(count)  # all that leaves the chosen copy along the same limb
+    for i in range(count):
+        for j in range(count):
+            same_limb = votes.limb[mine[j]] == votes.limb[mine[i]] and sides[j] == sides[i]
+            if same_limb and chosen[j] == chosen[i]:
+                leaving[i] += votes.weight[mine[j]]
+    for i in range(count):
         e, side = mine[i], sides[i]
-        share[e, side] = weight[e] / before[i] if before[i] > 0 else 0
-        ends[side, e] = ids[chosen[i]]
-    for i in range(n):
-        if sums[i, 0] > 0:
-            out_x[ids[i]], out_y[ids[i]] = sums[i, 1] / sums[i, 0], sums[i, 2] / sums[i, 0]
+        votes.share[e, side] = votes.weight[e] / leaving[i] if leaving[i] > 0 else 0
+        votes.nodes[e, side] = copies[chosen[i]]
+    for i in range(len(starts)):
+        if weight[i] > 0:
+            nodes.x[copies[i]], nodes.y[copies[i]] = weighted_x[i] / weight[i], weighted_y[i] / weight[i]
         else:
-            out_x[ids[i]], out_y[ids[i]] = at[i, 0], at[i, 1]
+            nodes.x[copies[i]], nodes.y[copies[i]] = starts[i, 0], starts[i, 1]

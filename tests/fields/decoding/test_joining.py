@@ -12,22 +12,24 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from graphpose.errors import GraphposeError
+from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import Decoder
-from graphpose.fields.decoding.joining import join_fragments, join_probabilities, join_scores, pair_tables
+from graphpose.fields.decoding.growth import Fragments
+from graphpose.fields.decoding.joining import join_fragments, join_probabilities, join_scores
+from graphpose.fields.decoding.tables import decoder_tables, pair_tables
 from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.spec import FieldSpec
 from graphpose.graphs.statistics import shipped_statistics
 from graphpose.skeleton import COCO, CROWDPOSE, MPII
 
 SIGMAS = np.array(COCO.sigmas)
-TABLES = pair_tables(shipped_statistics(COCO), COCO, 0.02)
+TABLES = decoder_tables(COCO, DecoderConfig(), shipped_statistics(COCO))
 FACE, BODY = np.arange(17) < 5, np.arange(17) >= 5
-SETTINGS = {"scale_spread": 0.25, "max_scale_deviation": 5.0, "alone": -6.0, "min_probability": 0.5}
 
 
 def mean_person(x, y, size):
     """(17, 2) a person of COCO's mean shape whose nose is at (x, y)."""
-    return np.array([x, y]) + TABLES.mean[0] * size
+    return np.array([x, y]) + TABLES.pairs.mean[0] * size
 
 
 def fragment(person, part, size):
@@ -36,9 +38,12 @@ def fragment(person, part, size):
     return keypoints, scales
 
 
+def together(*fragments):
+    return Fragments(*(np.stack(arrays) for arrays in zip(*fragments, strict=True)))
+
+
 def join(*fragments):
-    keypoints, scales = (np.stack(arrays) for arrays in zip(*fragments, strict=True))
-    return join_fragments(keypoints, scales, SIGMAS, TABLES, **SETTINGS)
+    return join_fragments(together(*fragments), TABLES)
 
 
 def test_a_face_joins_its_body():
@@ -87,17 +92,14 @@ def test_a_face_between_two_equal_bodies_stays_alone():
     assert len(keypoints) == 3
 
 
-def by_assignment(keypoints, scales, min_probability):
+def by_assignment(fragments, tables):
     """Joining as it is defined: all likely pairs of one assignment at a time, the likeliest first."""
     while True:
-        scores = join_scores(
-            keypoints, scales, SIGMAS, TABLES, SETTINGS["scale_spread"], SETTINGS["max_scale_deviation"]
-        )
-        probability = join_probabilities(scores, SETTINGS["alone"], min_probability)
+        probability = join_probabilities(join_scores(fragments, tables), tables.settings)
         pairs = zip(*linear_sum_assignment(probability, maximize=True), strict=True)
         pairs = sorted((pair for pair in pairs if probability[pair] > 0), key=lambda pair: -probability[pair])
         gone, touched = [], set()
-        keypoints, scales = keypoints.copy(), scales.copy()
+        keypoints, scales = fragments.keypoints.copy(), fragments.scales.copy()
         for a, b in map(sorted, pairs):
             if not touched & {a, b}:
                 touched |= {a, b}
@@ -105,8 +107,8 @@ def by_assignment(keypoints, scales, min_probability):
                 scales[a] += scales[b]
                 gone.append(b)
         if not gone:
-            return keypoints, scales
-        keypoints, scales = np.delete(keypoints, gone, 0), np.delete(scales, gone, 0)
+            return fragments
+        fragments = Fragments(np.delete(keypoints, gone, 0), np.delete(scales, gone, 0))
 
 
 @pytest.mark.parametrize("min_probability", [0.1, 0.3, 0.5])
@@ -118,9 +120,10 @@ def test_disputed_and_undisputed_partners_are_joined_as_by_assignment(seed, min_
         person, size = mean_person(*rng.uniform(0, 160, 2), 80), 80 * np.exp(rng.normal(0, 0.1))
         person += rng.normal(0, 4, person.shape)
         fragments += [fragment(person, part, size) for part in (FACE, BODY)]
-    keypoints, scales = (np.stack(arrays) for arrays in zip(*fragments, strict=True))
-    found = join_fragments(keypoints, scales, SIGMAS, TABLES, **SETTINGS | {"min_probability": min_probability})
-    expected = by_assignment(keypoints, scales, min_probability)
+    config = DecoderConfig(min_join_probability=min_probability)
+    tables = decoder_tables(COCO, config, shipped_statistics(COCO))
+    found = join_fragments(together(*fragments), tables)
+    expected = by_assignment(together(*fragments), tables)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
