@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import torch
@@ -67,7 +68,10 @@ class FieldHead(nn.Module):
         # In channels last the shuffle would gather single numbers; this way, it copies rows. (The weight of a 1×1
         # convolution can be in both formats, and its strides choose the output's.)
         weight = self.conv.weight.flatten(1)[:, :, None, None]
-        fields = F.conv2d(features.contiguous(), weight, self.conv.bias).float()
+        # In float32 whatever the precision: bfloat16 knows an offset of 32 cells to 1/8 cell.
+        kind = features.device.type
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext():
+            fields = F.conv2d(features.float().contiguous(), weight, self.conv.bias)
         fields = fields.reshape(B, *self.shape, u, u, H, W).permute(0, 1, 2, 5, 3, 6, 4)  # (B, N, channels, H, u, W, u)
         fields = fields.reshape(B, *self.shape, H * u, W * u)[..., : size[0], : size[1]]
         if self.spread_activation == "leaky_relu":

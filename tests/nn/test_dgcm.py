@@ -175,3 +175,15 @@ def test_heads_start_with_the_prior_confidence_and_a_positive_scale():
     confidence = fields[:, :, PIF.CONFIDENCE].sigmoid()
     torch.testing.assert_close(confidence, torch.full_like(confidence, CONFIDENCE_PRIOR), atol=2e-3, rtol=0)
     assert bool((fields[:, :, PIF.SCALE] > 0).all())
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_fields_are_not_rounded_to_the_precision_of_the_network(precision):
+    """bfloat16 knows an offset of 32 to 60 cells to 1/8 cell: a pixel at stride 8."""
+    head = FieldHead(64, 3, PAF, PoseNetworkConfig())
+    torch.nn.init.normal_(head.conv.weight, std=4.0)
+    features = torch.randn(1, 64, 6, 6).to(precision)
+    with torch.autocast("cpu", precision):
+        found = head(features, (12, 12))
+    assert ((found.abs() > 32) & (found.abs() < 60)).any()
+    assert torch.equal(found, head(features.float(), (12, 12)))
