@@ -21,6 +21,8 @@ from graphpose.data.sample import Sample
 from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Transform, Warped
 from graphpose.errors import GraphposeError
 
+# what torch says of a worker that is gone; the thread that pins memory may meet it first, and ends
+LOST_WORKER = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
 LAST_SECONDS = 20  # that a worker process lives on after a SIGTERM
 
 
@@ -218,7 +220,7 @@ def worker_failures_named() -> Iterator[None]:
         yield
     # torch raises a RuntimeError; a batch that was just being handed over ends in one of the others
     except (RuntimeError, ConnectionError, EOFError) as error:
-        if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in LOST_WORKER):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WorkerError(
