@@ -171,7 +171,17 @@ def ranks_of_this_run(device: str = "auto") -> Iterator[Ranks]:
         torch.cuda.set_device(local_rank)
     store, rank, world_size = next(dist.rendezvous("env://"))
     dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=world_size)
+    ranks = Ranks(rank, local_rank, world_size, dist.new_group(backend="gloo"), store)
     try:
-        yield Ranks(rank, local_rank, world_size, dist.new_group(backend="gloo"), store)
-    finally:
-        dist.destroy_process_group()
+        yield ranks
+    except BaseException as error:
+        # The others may be in an operation that this rank never joins, and NCCL's graceful end waits for it: so say
+        # first what was wrong, then leave without them.
+        if isinstance(error, Exception) and not connection_lost(error):
+            ranks.report_failure(str(error))
+        if cuda:
+            dist.distributed_c10d._abort_process_group()
+        else:
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()

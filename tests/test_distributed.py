@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from graphpose import distributed
 from graphpose.checkpoint import load_checkpoint
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
-from graphpose.distributed import SINGLE_PROCESS, Ranks, ranks_of_this_run
+from graphpose.distributed import FAILURE, SINGLE_PROCESS, Ranks, ranks_of_this_run
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
@@ -130,3 +131,41 @@ def test_a_process_alone_needs_no_group():
     ranks = dataclasses.replace(SINGLE_PROCESS)
     assert (ranks.agree(2), ranks.gather("x"), ranks.broadcast("y"), ranks.total([2])) == (2, ["x"], "y", [2.0])
     assert "left no word" in ranks.failure_elsewhere()
+
+
+@pytest.mark.parametrize(("device", "backend"), [("cuda", "nccl"), ("cpu", "gloo")])
+@pytest.mark.parametrize(
+    "error", [GraphposeError("image 7 is broken"), RuntimeError("out of memory"), KeyboardInterrupt()]
+)
+def test_a_rank_that_fails_says_so_and_leaves_without_waiting_for_the_others(monkeypatch, cuda, device, backend, error):
+    """NCCL's graceful end waits for operations that other ranks have begun, for ten minutes."""
+    calls = []
+    store = torch.distributed.HashStore()
+
+    class Stub:
+        """torch.distributed, whose groups are not there."""
+
+        def __getattr__(self, name):
+            if name in ("DistError", "ReduceOp", "ProcessGroup", "Store"):
+                return getattr(torch.distributed, name)
+            return lambda *arguments, **_: calls.append((name, store.check([FAILURE])))
+
+        distributed_c10d = property(lambda self: self)
+
+        def rendezvous(self, _):
+            return iter([(store, 1, 2)])
+
+    monkeypatch.setattr(distributed, "dist", Stub())
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(type(error)), ranks_of_this_run(device):
+        raise error
+    said = isinstance(error, Exception)
+    assert calls[-1] == ("_abort_process_group" if backend == "nccl" else "destroy_process_group", said)
+    assert len(calls) == 3  # init_process_group, new_group and that
+    if said:
+        assert store.get(FAILURE).decode() == f"rank 1: {error}"
+    calls.clear()
+    with ranks_of_this_run(device):
+        pass
+    assert calls[-1][0] == "destroy_process_group"

@@ -82,8 +82,8 @@ def run_training(config: Mapping[str, Any], run: Run, seed: int, stop: StopReque
             return train_and_evaluate(config, run, ranks.broadcast(seed), ranks, folder, stop)
     except (GraphposeError, OSError, RuntimeError) as error:
         message = str(error)
-        if ranks is not None:
-            message = ranks.failure_elsewhere() if connection_lost(error) else message
+        if ranks is not None and connection_lost(error):
+            message = ranks.failure_elsewhere()
             ranks.report_failure(message)
         if isinstance(error, RuntimeError) and not connection_lost(error):
             raise

@@ -193,22 +193,24 @@ class Trainer:
         self, images: Tensor, pif: Tensor, paf: Tensor, image_ids: list[int], sources: Sequence[str]
     ) -> dict[str, Tensor]:
         """Gradients of the loss of the whole (global) batch, which may pass the network in several parts."""
-        size = math.ceil(len(images) / self.config.accumulate)
-        shared = self.ranks.is_distributed or size < len(images)
+        slices = self._slices(len(images))
+        shared = self.ranks.is_distributed or len(slices) > 1
         counts: dict[str, Tensor] | None = None
         parts: dict[str, Tensor] = {}
-        for begin in range(0, len(images), size):
-            part = slice(begin, begin + size)
-            last = begin + size >= len(images)
+        for part in slices:
+            last = part is slices[-1]
+            some, *targets = (tensor[part] for tensor in (images, pif, paf))
+            if not len(some):  # an image of which nothing is known: no loss, but a pass like those of the others
+                some, targets = torch.zeros_like(images[:1]), [torch.full_like(t[:1], torch.nan) for t in (pif, paf)]
             with contextlib.nullcontext() if last or not self.ranks.is_distributed else self._model.no_sync():  # type: ignore[operator]
                 with torch.autocast(
                     self.device.type, getattr(torch, self.config.precision), enabled=self.config.precision != "float32"
                 ):
-                    outputs = self._model(images[part])
+                    outputs = self._model(some)
                 if shared and counts is None:
                     counts = self.ranks.share_counts(self.loss.counts(outputs, pif, paf, len(image_ids)))
-                losses = self.loss(outputs, pif[part], paf[part], counts)
-                self._update_sets(outputs, pif[part], paf[part], sources[part])
+                losses = self.loss(outputs, *targets, counts)
+                self._update_sets(outputs, *targets, sources[part])
                 parts = {name: parts.get(name, 0) + value.detach() for name, value in losses.items()}
                 if last:
                     self.meter.update(parts, image_ids)  # before anything is updated
@@ -230,6 +232,18 @@ class Trainer:
                 "intermediate": [rows(logits) for logits in outputs["intermediate"]],
             }
             self.meter.update_set(name, len(own), self.loss(of_set, rows(pif), rows(paf))["total"])
+
+    def _slices(self, count: int) -> list[slice]:
+        """The parts in which so many images pass the network; empty ones may be among those of several ranks.
+
+        Ranks make as many passes as each other, however many of their images could be read: synchronised batch norms
+        meet in every one.
+        """
+        parts = self.config.accumulate
+        if self.ranks.is_distributed:
+            return [slice(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
+        size = math.ceil(count / parts)
+        return [slice(begin, begin + size) for begin in range(0, count, size)]
 
     def _batches(self) -> Iterator[Batch]:
         """Batches that are left of the epoch, as many on each rank; times the waiting for them."""

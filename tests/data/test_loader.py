@@ -244,10 +244,15 @@ def test_a_worker_that_dies_while_memory_is_pinned_is_named_as_one(monkeypatch) 
     monkeypatch.setattr(torch.accelerator, "set_device_index", lambda _: None)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: tensor)
     loader = make_loader(NoiseDataset(400), EvalTransform(64), 1, shuffle=False, workers=1, pin_memory=True)
-    with contextlib.closing(loader), pytest.raises(WorkerError, match="a loader process died"), worker_failures_named():
-        for number, _ in enumerate(loader):
-            if number == 2:
-                os.kill(loader._iterator._workers[0].pid, signal.SIGKILL)  # type: ignore[union-attr]
+
+    def read() -> None:
+        with worker_failures_named():
+            for number, _ in enumerate(loader):
+                if number == 2:
+                    os.kill(loader._iterator._workers[0].pid, signal.SIGKILL)  # type: ignore[union-attr]
+
+    with contextlib.closing(loader), pytest.raises(WorkerError, match="a loader process died"):
+        read()
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """Training: steps, epochs, restoring, and batches that must not train."""
 
+import contextlib
 import dataclasses
 
 import pytest
 import torch
 
 from graphpose.checkpoint import load_checkpoint
+from graphpose.data.batch import Batch
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
+from graphpose.distributed import Ranks
 from graphpose.errors import GraphposeError
 from graphpose.nn.config import LossConfig, PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
@@ -208,3 +211,42 @@ def test_the_last_epoch_and_every_second_one_are_evaluated_once_and_the_best_is_
     assert trainer.finished
     assert [figure for figure in logged if figure[0] == "val.AP"] == [("val.AP", 0.4, 2), ("val.AP", 0.3, 3)]
     assert [figures.get("val.AP") for figures in trainer.history] == [None, 0.4, 0.3]
+
+
+class Both(Ranks):
+    """Two ranks, of which the other has the same images: counts are theirs, and nothing is exchanged."""
+
+    def wrap(self, network):
+        network.no_sync = contextlib.nullcontext
+        return network
+
+    def share_counts(self, counts):
+        return {name: count.float() for name, count in counts.items()}
+
+
+@pytest.mark.parametrize("images", [8, 7, 6, 5, 1, 0])
+def test_ranks_make_as_many_passes_whatever_images_they_have(images):
+    """With synchronised batch norms every pass is a collective operation: one pass less, and NCCL waits for ever."""
+    passes = []
+    trainer = tiny_trainer(scenes=8, batch_size=8, ranks=Both(world_size=2), adjacency="soft", accumulate=4)
+    trainer._set_modes()
+    trainer.network.eval()  # batch norms see a part at a time in training
+    trainer.network.register_forward_pre_hook(lambda _, arguments: passes.append(len(arguments[0])))
+    batch = next(iter(trainer.loader))
+    names = ("images", "keypoints", "scales", "ignore", "to_original", "original_sizes", "image_ids", "file_names")
+    batch = (
+        dataclasses.replace(batch, **{name: getattr(batch, name)[:images] for name in names})
+        if images
+        else Batch.nothing()
+    )
+    parts = trainer.train_step(batch)
+    assert len(passes) == 4
+    assert all(torch.isfinite(p.grad).all() for p in trainer.network.parameters() if p.grad is not None)
+    if images:
+        alone = tiny_trainer(scenes=8, batch_size=8, adjacency="soft")
+        alone._set_modes()
+        alone.network.eval()
+        expected = {name: float(value) for name, value in alone.train_step(batch).items()}
+        assert {name: float(value) for name, value in parts.items()} == pytest.approx(expected, rel=1e-4)
+    else:
+        assert float(parts["total"]) == 0
