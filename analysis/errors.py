@@ -119,11 +119,11 @@ def stack(axes: Axes, counts: Mapping[str, Mapping[str, int]], title: str) -> No
     axes.margins(y=0.2)
 
 
-def draw_worst(
-    out: Path, analysis: ErrorAnalysis, images: Path, names: Mapping[int, str], count: int, warn: Callable[[str], None]
-) -> None:
+def draw_worst(out: Path, analysis: ErrorAnalysis, images: Path, count: int, warn: Callable[[str], None]) -> None:
     """worst.csv with all images in order, and drawings of the first ``count`` of them."""
     costs = analysis.image_costs()
+    names = {image["id"]: image["file_name"] for image in analysis.ground_truth["images"]}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in analysis.ground_truth["images"]}
     ranked = sorted(costs, key=lambda image_id: -costs[image_id])
     false_positives = set(analysis.false_positives)
     with (out / "worst.csv").open("w", newline="") as file:
@@ -137,7 +137,7 @@ def draw_worst(
     (out / "worst").mkdir(exist_ok=True)
     for rank, image_id in enumerate(ranked[:count], start=1):
         try:
-            image = read_image(images / names[image_id])
+            image = read_image(images / names[image_id], recorded=sizes[image_id])
         except GraphposeError as error:
             warn(f"not drawn: {error}")
             continue
@@ -191,9 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         writer.writerows(rows)
     draw_figure(options.out / "errors.png", analysis, gains)
     if options.images is not None:
-        names = {image["id"]: image["file_name"] for image in truth["images"]}
         draw_worst(
-            options.out, analysis, options.images, names, options.worst, lambda m: print(m, file=sys.stderr, flush=True)
+            options.out, analysis, options.images, options.worst, lambda m: print(m, file=sys.stderr, flush=True)
         )
     print(text + f"\nwritten to {options.out}")
     return 0

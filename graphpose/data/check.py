@@ -18,7 +18,7 @@ from graphpose.data.annotations.read import read_annotations
 from graphpose.data.annotations.regions import run_length_sizes
 from graphpose.data.annotations.rules import Defect, Severity
 from graphpose.data.annotations.table import Annotations
-from graphpose.data.image import read_image
+from graphpose.data.image import TURNS, exif_orientation, read_image, size_decides
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import Skeleton
 
@@ -136,30 +136,45 @@ def _count(table: Annotations) -> dict[str, int]:
 def _check_images(folder: Path, table: Annotations, threads: int, progress: bool) -> tuple[list[Defect], np.ndarray]:
     """Defects of the image files, and (I, 2) height, width of those that decode, 0 of the others."""
 
-    def size_of(name: str) -> tuple[int, int] | Defect:
-        path = folder / name
+    images = table.images
+
+    def size_of(index: int) -> tuple[int, int, int] | Defect:
+        """Height, width, and EXIF orientation."""
+        path = folder / images.file_names[index]
         kind = "image_unreadable" if path.exists() else "image_missing"
         try:
-            height, width = read_image(path).shape[:2]
+            height, width = read_image(path, recorded=tuple(images.sizes[index].tolist())).shape[:2]
         except GraphposeError as error:
             return Defect(kind, "error", str(error))
-        return height, width
+        return height, width, exif_orientation(path)
 
-    images = table.images
     defects: list[Defect] = []
     sizes = np.zeros_like(images.sizes)
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        results = pool.map(size_of, images.file_names)
+        results = pool.map(size_of, range(len(images)))
         bar = tqdm(results, total=len(images), desc="images", disable=None if progress else True)
         for i, (image_id, result) in enumerate(zip(images.ids.tolist(), bar, strict=True)):
             if isinstance(result, Defect):
                 defects.append(dataclasses.replace(result, image_id=image_id))
                 continue
-            sizes[i] = result
-            height, width = images.sizes[i].tolist()
-            if height and width and (height, width) != result:
-                defects.append(_size_defect(folder / images.file_names[i], image_id, (height, width), result))
+            *size, orientation = result
+            sizes[i] = size
+            recorded: tuple[int, int] = tuple(images.sizes[i].tolist())
+            path = folder / images.file_names[i]
+            if 0 not in recorded and recorded != tuple(size):
+                defects.append(_size_defect(path, image_id, recorded, tuple(size)))  # type: ignore[arg-type]
+            if not size_decides(orientation, recorded):
+                defects.append(_orientation_defect(path, image_id, orientation))
     return defects, sizes
+
+
+def _orientation_defect(path: Path, image_id: int, orientation: int) -> Defect:
+    message = (
+        f"image {path} (id {image_id}) has EXIF orientation {orientation}: a viewer shows it {TURNS[orientation]}, and "
+        f"its record's size does not say on which picture it was annotated; it is read as viewers show it. If its "
+        f"annotations belong to the stored pixels, remove the tag"
+    )
+    return Defect("exif_orientation", "warning", message, image_id=image_id)
 
 
 def _size_defect(path: Path, image_id: int, recorded: tuple[int, int], actual: tuple[int, int]) -> Defect:

@@ -76,9 +76,9 @@ class CocoDataset:
                 its record says (either order of height and width is accepted: CrowdPose's records swap them).
         """
         index = range(len(self))[index]
-        image = read_image(self.image_path(index))
+        recorded: tuple[int, int] = tuple(self.annotations.images.sizes[index].tolist())
+        image = read_image(self.image_path(index), recorded=recorded)
         height, width = image.shape[:2]
-        recorded = tuple(self.annotations.images.sizes[index].tolist())
         if 0 not in recorded and recorded not in ((height, width), (width, height)):
             raise GraphposeError(
                 f"image {self.image_path(index)} is {width}×{height} px, but its record in {self.annotations.path} "

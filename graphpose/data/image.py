@@ -11,8 +11,20 @@ from PIL import Image
 
 from graphpose.errors import GraphposeError
 
+EXIF_ORIENTATION = 0x0112
+# Orientations of EXIF 2.32, table 5, as what a viewer does to the stored pixels.
+TURNS = {
+    2: "mirrored",
+    3: "turned by 180°",
+    4: "mirrored and turned by 180°",
+    5: "mirrored and turned by 90° to the left",
+    6: "turned by 90° to the right",
+    7: "mirrored and turned by 90° to the right",
+    8: "turned by 90° to the left",
+}
 
-def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
+
+def read_image(path: Path, *, upright: bool = False, recorded: tuple[int, int] | None = None) -> np.ndarray:
     """Read an image file.
 
     OpenCV fills the missing part of a truncated JPEG with grey and says nothing, so a file that does not close with
@@ -20,8 +32,10 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
 
     Args:
         path: any format that OpenCV reads.
-        upright: turn the picture as its EXIF orientation says. False for annotated sets: their coordinates belong to
-            the stored pixels.
+        upright: turn the picture as its EXIF orientation says.
+        recorded: of an annotated image, height and width that its record states (0 where it does not). The picture
+            whose coordinates these are is read: upright, as annotation tools and viewers show it, except where the
+            size says that the annotations belong to the stored pixels.
 
     Returns:
         (H, W, 3) uint8 RGB, complete.
@@ -37,14 +51,49 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
         raise GraphposeError(f"image {path} cannot be read: {error.strerror}") from None
     if not _is_closed(data):
         _check_complete(path, data)
-    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # more pixels than OpenCV accepts, or no data at all
         image = None
     if image is None:
         raise GraphposeError(f"image {path} is not an image file that can be decoded; JPEG or PNG would be right")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    orientation = _orientation(data) if upright or recorded is not None else 1
+    if recorded is not None and recorded == image.shape[:2] and size_decides(orientation, recorded):
+        return image
+    return _turned(image, orientation)
+
+
+def exif_orientation(path: Path) -> int:
+    """The EXIF orientation of a file that can be read: 1 as it is, also where there is none; of TURNS otherwise."""
+    return _orientation(path.read_bytes())
+
+
+def size_decides(orientation: int, recorded: tuple[int, int]) -> bool:
+    """Whether an image's recorded height and width say if its annotations belong to the stored or the turned pixels."""
+    return orientation == 1 or (orientation >= 5 and 0 not in recorded and recorded[0] != recorded[1])
+
+
+def _orientation(data: bytes) -> int:
+    """What is still to be done to decoded pixels: TIFF's are turned by every decoder."""
+    if data[:2] in (b"II", b"MM") or not (b"Exif" in data[:65536] or b"eXIf" in data or b"EXIF" in data):
+        return 1
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # Pillow raises many types on damaged tags, which are no reason to lose the picture
+        return 1
+    return orientation if orientation in TURNS else 1
+
+
+def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def _is_closed(data: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
 from graphpose.data.annotations.table import coco_category
@@ -139,6 +140,26 @@ def test_a_truncated_image_is_named_and_the_others_are_read(tmp_path: Path) -> N
     assert "3.jpg is truncated" in report.defects[0].message
     assert report.counts["images_read"] == 3
     assert not report.ok
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("recorded", [(40, 60), (60, 40), (0, 0)])
+def test_a_turn_tag_is_named_where_the_size_does_not_decide(
+    tmp_path: Path, orientation: int, recorded: tuple[int, int]
+) -> None:
+    content = sound_set(tmp_path)
+    content["images"][1].update(height=recorded[0], width=recorded[1])
+    content["annotations"][1].update(keypoints=[20, 20, 2] * 17, bbox=[0, 0, 30, 30])
+    with Image.open(tmp_path / "2.jpg") as image:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(tmp_path / "2.jpg", exif=exif)
+    defects = [d for d in check(tmp_path, content).defects if d.kind != "width_and_height_exchanged"]
+    decided = orientation == 1 or (orientation >= 5 and recorded != (0, 0))
+    assert [defect.kind for defect in defects] == [] if decided else ["exif_orientation"]
+    if not decided:
+        assert f"has EXIF orientation {orientation}: a viewer shows it " in defects[0].message
+        assert (defects[0].severity, defects[0].image_id) == ("warning", 2)
 
 
 def test_exchanged_sides_are_suspected_without_the_image(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
 from graphpose.data.annotations.table import coco_category
@@ -309,12 +309,63 @@ def test_an_image_truncated_anywhere_is_refused(tmp_path: Path, suffix: str, pro
     assert read_image(path).shape == (120, 160, 3)
 
 
-def test_annotated_images_are_read_as_stored_and_others_upright(tmp_path: Path) -> None:
-    turned = Image.Exif()
-    turned[0x0112] = 6  # to be shown turned by 90°
-    Image.new("RGB", (60, 40)).save(tmp_path / "turned.jpg", exif=turned)
-    assert read_image(tmp_path / "turned.jpg").shape == (40, 60, 3)
-    assert read_image(tmp_path / "turned.jpg", upright=True).shape == (60, 40, 3)
+def tagged(path: Path, orientation: int, size: tuple[int, int] = (60, 40)) -> np.ndarray:
+    """Write a picture of ``size`` width, height with an EXIF orientation; returns its stored pixels."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1] // 4, size[0] // 4, 3)).astype(np.uint8)
+    image = Image.fromarray(pixels.repeat(4, axis=0).repeat(4, axis=1))
+    image.save(path, exif=exif, **({"quality": 100, "subsampling": 0} if path.suffix == ".jpg" else {}))
+    with Image.open(path) as stored:
+        return np.asarray(stored.convert("RGB"))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int, suffix: str) -> None:
+    path = tmp_path / f"turned{suffix}"
+    tagged(path, orientation)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).astype(int)
+    assert np.abs(read_image(path, upright=True) - expected).max() <= 2
+    assert read_image(path).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_read_upright_always(tmp_path: Path, orientation: int) -> None:
+    upright = tagged(tmp_path / "turned.tif", orientation)  # Pillow turns it, too
+    for how in ({}, {"upright": True}, {"recorded": (40, 60)}, {"recorded": (60, 40)}):
+        np.testing.assert_array_equal(read_image(tmp_path / "turned.tif", **how), upright)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_records_size_says_which_pixels_were_annotated(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "seven.jpg"
+    stored = tagged(path, orientation)
+    upright = read_image(path, upright=True)
+    by_size = {size: read_image(path, recorded=size) for size in ((40, 60), (60, 40), (0, 0))}
+    for size, picture in ((40, 60), stored), ((60, 40), upright):
+        if orientation >= 5:  # the sides are exchanged, so the size decides
+            assert by_size[size].shape == picture.shape == (*size, 3)
+            assert np.abs(by_size[size].astype(int) - picture).max() <= 2
+        else:
+            np.testing.assert_array_equal(by_size[size], upright)
+    np.testing.assert_array_equal(by_size[0, 0], upright)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_persons_lie_on_the_picture_that_a_viewer_shows(tmp_path: Path, orientation: int) -> None:
+    path = write_set(tmp_path, [person(1)])
+    tagged(tmp_path / "seven.jpg", orientation, (40, 60) if orientation != 3 else (60, 40))
+    np.testing.assert_array_equal(
+        CocoDataset(path, tmp_path)[0].image, read_image(tmp_path / "seven.jpg", upright=True)
+    )
+
+
+@pytest.mark.parametrize("tag", [0, 9, 255])
+def test_an_orientation_that_exif_does_not_know_is_none(tmp_path: Path, tag: int) -> None:
+    tagged(tmp_path / "odd.jpg", tag)
+    assert read_image(tmp_path / "odd.jpg", upright=True).shape == (40, 60, 3)
 
 
 def test_images_are_rgb(tmp_path: Path) -> None:
