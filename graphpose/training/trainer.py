@@ -199,9 +199,10 @@ class Trainer:
         parts: dict[str, Tensor] = {}
         for part in slices:
             last = part is slices[-1]
-            some, *targets = (tensor[part] for tensor in (images, pif, paf))
+            some, some_pif, some_paf = images[part], pif[part], paf[part]
             if not len(some):  # an image of which nothing is known: no loss, but a pass like those of the others
-                some, targets = torch.zeros_like(images[:1]), [torch.full_like(t[:1], torch.nan) for t in (pif, paf)]
+                some = torch.zeros_like(images[:1])
+                some_pif, some_paf = (torch.full_like(target[:1], torch.nan) for target in (pif, paf))
             with contextlib.nullcontext() if last or not self.ranks.is_distributed else self._model.no_sync():  # type: ignore[operator]
                 with torch.autocast(
                     self.device.type, getattr(torch, self.config.precision), enabled=self.config.precision != "float32"
@@ -209,8 +210,8 @@ class Trainer:
                     outputs = self._model(some)
                 if shared and counts is None:
                     counts = self.ranks.share_counts(self.loss.counts(outputs, pif, paf, len(image_ids)))
-                losses = self.loss(outputs, *targets, counts)
-                self._update_sets(outputs, *targets, sources[part])
+                losses = self.loss(outputs, some_pif, some_paf, counts)
+                self._update_sets(outputs, some_pif, some_paf, sources[part])
                 parts = {name: parts.get(name, 0) + value.detach() for name, value in losses.items()}
                 if last:
                     self.meter.update(parts, image_ids)  # before anything is updated
