@@ -10,11 +10,14 @@ images,
       AP    0.153  0.121 … 0.187
       AP50  0.371  0.312 … 0.433
       AR    0.214  0.180 … 0.251
+      face  0.301  0.262 … 0.341
     lspet_val: 1000 images, 12756 labelled joints
       within 0.1 of the box, best of five    0.713  0.699 … 0.727
       …
 
-(figures made up). The first set has every person labelled and is scored by COCO's rules. The second has one labelled
+(figures made up). The first set has every person labelled and is scored by COCO's rules; of its labelled noses, eyes
+and ears "face" is the share that lies within a tenth of the long side of the person's box from one of the image's poses
+that has the keypoint. The second has one labelled
 person an image, beside whom there may be others: a labelled joint is found where a pose has it nearer than a tenth (a
 twentieth) of the long side of the person's box. That pose is the one of the five highest that finds most joints, or the
 highest. A joint that the pose lacks is not found. Joints that the network has no name for do not count.
@@ -44,11 +47,13 @@ from graphpose.metrics.coco import coco_results, run_coco_evaluation, summarise
 from graphpose.metrics.results import category_of
 from graphpose.nn.network import PoseNetwork
 from graphpose.packed import SHIPPED
+from graphpose.skeleton import Skeleton
 
 Interval = tuple[float, float, float]
 
 COCO_FIGURES = ("AP", "AP50", "AR")
 SHARES = (0.1, 0.05)  # of the box's long side
+FACE = ("nose", "eye", "ear")
 CANDIDATES = 5  # poses of which the best counts
 
 
@@ -103,6 +108,38 @@ def bootstrap(figures: Any, images: int, resamples: int, seed: int = 0) -> tuple
     drawn = [figures(rng.integers(images, size=images)) for _ in range(resamples)]
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0) if drawn else (values, values)
     return values, low, high
+
+
+def face_interval(
+    ground_truth: Mapping[str, Any], poses: Mapping[int, np.ndarray], skeleton: Skeleton, resamples: int, seed: int = 0
+) -> Interval:
+    """Share of the labelled keypoints of the face that some pose of the image has near, and its interval.
+
+    Args:
+        ground_truth: COCO-format dict in the network's skeleton.
+        poses: image id → (N, K, 3); an image without an entry has none.
+        skeleton: whose keypoints nose, eyes and ears are the face; 0 where it has none of them.
+        resamples, seed: see :func:`bootstrap`.
+    """
+    face = [k for k, name in enumerate(skeleton.keypoints) if name.rpartition("_")[2] in FACE]
+    counts = {image["id"]: np.zeros(2) for image in ground_truth["images"]}
+    for annotation in ground_truth["annotations"]:
+        if annotation.get("iscrowd"):
+            continue
+        truth = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)[face]
+        found = poses.get(annotation["image_id"], np.zeros((0, skeleton.num_keypoints, 3)))[:, face]  # (N, F, 3)
+        distances = np.linalg.norm(found[..., :2] - truth[:, :2], axis=-1)
+        near = (distances <= SHARES[0] * max(annotation["bbox"][2:])) & (found[..., 2] > 0)
+        labelled = truth[:, 2] > 0
+        counts[annotation["image_id"]] += (near.any(axis=0) & labelled).sum(), labelled.sum()
+    counts_of_images = np.array(list(counts.values()))
+
+    def share(chosen: np.ndarray) -> list[float]:
+        found, labelled = counts_of_images[chosen].sum(axis=0)
+        return [found / labelled if labelled else 0.0]
+
+    values, low, high = bootstrap(share, len(counts_of_images), resamples, seed)
+    return values[0], low[0], high[0]
 
 
 def joints_found(truth: np.ndarray, box: Sequence[float], poses: np.ndarray) -> np.ndarray:
@@ -213,8 +250,10 @@ def report(options: argparse.Namespace) -> list[str]:
                 f"{options.coco[0]} has skeleton '{dataset.skeleton.name}', the network "
                 f"'{network.spec.skeleton.name}'; AP needs one of both, see --single"
             )
-        _, results = predict(predictor, dataset, options.batch_size)
-        intervals = coco_intervals(dataset.ground_truth(), results, network, options.resamples, options.seed)
+        poses, results = predict(predictor, dataset, options.batch_size)
+        truth = dataset.ground_truth()
+        intervals = coco_intervals(truth, results, network, options.resamples, options.seed)
+        intervals["face"] = face_interval(truth, poses, dataset.skeleton, options.resamples, options.seed)
         lines += [f"{_name(options.coco[0])}: {len(dataset)} images", table(intervals)]
     if options.single:
         dataset = open_first(*options.single, options.limit)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Literal, get_args
 
 from graphpose.errors import GraphposeError
+
+Unlabelled = Literal["unknown", "background"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,8 @@ class TrainSetConfig:
         pseudo_labels: file of a teacher's labels for keypoints that the set does not label; empty for none.
         pseudo_weight: weight of those, 0 to 1: the share of the views in which they are targets. In the other views,
             and in images for which the teacher found nothing, these keypoints are unknown.
+        unlabelled: what keypoints that the set never labels are in its images: "unknown", or "background", as if nobody
+            had them.
         excluded_ids: JSON file with a list of image ids that are left out, or FILE:key where the list is one of
             several; empty for none.
     """
@@ -70,6 +75,7 @@ class TrainSetConfig:
     require_persons: bool = True
     pseudo_labels: str = ""
     pseudo_weight: float = 0.5
+    unlabelled: Unlabelled = "unknown"
     excluded_ids: str = ""
 
     def __post_init__(self) -> None:
@@ -79,6 +85,16 @@ class TrainSetConfig:
             raise GraphposeError(f"training set '{self.name}': weight {self.weight} must be a positive number")
         if not 0 <= self.pseudo_weight <= 1:
             raise GraphposeError(f"training set '{self.name}': pseudo_weight {self.pseudo_weight} must lie in 0 … 1")
+        if self.unlabelled not in get_args(Unlabelled):
+            raise GraphposeError(
+                f"training set '{self.name}': unlabelled '{self.unlabelled}' must be one of "
+                f"{', '.join(get_args(Unlabelled))}"
+            )
+        if self.pseudo_labels and self.unlabelled == "background":
+            raise GraphposeError(
+                f"training set '{self.name}': pseudo_labels with unlabelled=background; a keypoint that a teacher "
+                "labels in some images is unknown in the others"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphpose.data.annotations.json_file import parse_json
 from graphpose.data.coco import select_images
-from graphpose.data.config import TrainSetConfig
+from graphpose.data.config import TrainSetConfig, Unlabelled
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.matching import match_keypoints
 from graphpose.data.open import open_dataset
@@ -31,6 +31,7 @@ class MatchedDataset:
         skeleton: what they are read into.
         name: of the set, for logs.
         complete: every person is labelled; otherwise all outside of the labelled persons' boxes is ignored.
+        unlabelled: what the keypoints are that the set never labels, see :class:`TrainSetConfig`.
         pseudo_labels: labels of a teacher.
         pseudo_weight: weight of those, 0 to 1; see :attr:`Sample.known`.
 
@@ -45,6 +46,7 @@ class MatchedDataset:
         *,
         name: str = "",
         complete: bool = True,
+        unlabelled: Unlabelled = "unknown",
         pseudo_labels: PseudoLabels | None = None,
         pseudo_weight: float = 1.0,
     ) -> None:
@@ -52,6 +54,7 @@ class MatchedDataset:
         self.skeleton = skeleton
         self.name = name
         self.complete = complete
+        self.unlabelled = unlabelled
         self.source = match_keypoints(dataset.skeleton, skeleton)  # (K,)
         self.pseudo_labels = pseudo_labels
         self.pseudo_weight = pseudo_weight
@@ -81,7 +84,8 @@ class MatchedDataset:
         sample = self.dataset[index]
         keypoints = sample.persons.keypoints[:, self.source]  # (P, K, 3)
         keypoints[:, ~self.labelled] = 0
-        known = None if self.labelled.all() else self.labelled.astype(np.float32)
+        everything = self.labelled.all() or self.unlabelled == "background"
+        known = None if everything else self.labelled.astype(np.float32)
         if known is not None and self.pseudo_labels is not None:
             self._add_pseudo_labels(sample, keypoints, known)
         persons = Persons(
@@ -122,7 +126,7 @@ class MatchedDataset:
                 f"others: {', '.join(names[self._pseudo_columns])}"
             )
         if unknown.any():
-            lines.append(f"unknown: {', '.join(names[unknown])}")
+            lines.append(f"{self.unlabelled}: {', '.join(names[unknown])}")
         dropped = set(range(self.dataset.skeleton.num_keypoints)) - set(self.source.tolist())
         if dropped:
             lines.append(f"dropped: {', '.join(self.dataset.skeleton.keypoints[i] for i in sorted(dropped))}")
@@ -338,6 +342,7 @@ def open_mix(
                 skeleton,
                 name=one.name,
                 complete=one.complete,
+                unlabelled=one.unlabelled,
                 pseudo_labels=pseudo,
                 pseudo_weight=one.pseudo_weight,
             )

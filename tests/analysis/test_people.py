@@ -19,8 +19,9 @@ from graphpose.skeleton import COCO
 
 SCRIPT = Path(__file__).parents[2] / "analysis" / "people.py"
 script = runpy.run_path(str(SCRIPT))
-joints_found, bootstrap, single_intervals, coco_intervals, main = (
-    script[name] for name in ("joints_found", "bootstrap", "single_intervals", "coco_intervals", "main")
+joints_found, bootstrap, single_intervals, coco_intervals, face_interval, main = (
+    script[name]
+    for name in ("joints_found", "bootstrap", "single_intervals", "coco_intervals", "face_interval", "main")
 )
 
 
@@ -50,6 +51,22 @@ def test_the_best_of_the_five_highest_poses_counts_and_not_the_sixth() -> None:
     assert joints_found(truth, box, np.array([wrong] * 4 + [right])).tolist() == [[2, 0], [2, 0]]
     assert joints_found(truth, box, np.array([wrong] * 5 + [right])).tolist() == [[0, 0], [0, 0]]
     assert joints_found(truth, box, np.zeros((0, 2, 3))).tolist() == [[0, 0], [0, 0]]
+
+
+def test_the_face_is_found_by_any_pose_within_a_tenth_of_the_persons_box() -> None:
+    keypoints = np.zeros((17, 3))
+    keypoints[:3] = [50, 50, 2], [55, 45, 1], [45, 45, 2]  # nose, left and right eye; ears are not labelled
+    keypoints[9] = [0, 0, 2]  # a wrist is no face
+    person = {"image_id": 1, "bbox": [0, 0, 40, 100], "keypoints": keypoints.ravel().tolist(), "iscrowd": 0}
+    truth = {"images": [{"id": 1}, {"id": 2}], "annotations": [person, person | {"image_id": 2, "iscrowd": 1}]}
+    poses = np.zeros((2, 17, 3))
+    poses[0, 0] = 60, 50, 0.9  # 10 of 100 pixels
+    poses[1, 1] = 55, 55.5, 0.9  # 10.5
+    poses[1, 2] = 45, 45, 0.0  # not found
+    assert face_interval(truth, {1: poses}, COCO, 0)[0] == pytest.approx(1 / 3)
+    poses[1, 1, 1] = 54
+    assert face_interval(truth, {1: poses}, COCO, 0)[0] == pytest.approx(2 / 3)
+    assert face_interval(truth, {}, COCO, 0)[0] == 0
 
 
 def single_truth(images: int) -> dict[str, Any]:
@@ -157,10 +174,10 @@ def test_the_command_prints_both_tables(files: dict[str, Path], capsys: Any) -> 
     assert main([*arguments, "--coco", *pair, "--single", *pair]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines.pop(0) == "long edge 96 px"
-    assert [line.split()[0] for line in lines[:4]] == ["truth:", "AP", "AP50", "AR"]
+    assert [line.split()[0] for line in lines[:5]] == ["truth:", "AP", "AP50", "AR", "face"]
     assert lines[0] == "truth: 2 images"
-    assert lines[4].startswith("truth: 2 images, ")
-    assert [line.split()[1] for line in lines[5:]] == ["0.1", "0.1", "0.05", "0.05"]
+    assert lines[5].startswith("truth: 2 images, ")
+    assert [line.split()[1] for line in lines[6:]] == ["0.1", "0.1", "0.05", "0.05"]
 
 
 @pytest.mark.parametrize("missing", ["sets", "checkpoint"])

@@ -70,6 +70,18 @@ def test_a_set_that_labels_everything_says_nothing_about_what_is_known() -> None
     assert MatchedDataset(Constant(COCO), LEGS)[0].known is None
 
 
+def test_what_a_set_never_labels_may_be_taken_for_background() -> None:
+    matched = MatchedDataset(Constant(LSP), LEGS, unlabelled="background")
+    sample = matched[0]
+    assert sample.known is None
+    assert sample.persons.keypoints[0, :, 2].tolist() == [0, 2, 2]
+    assert matched.lines()[1] == "background: nose"
+    with pytest.raises(GraphposeError, match="pseudo_labels with unlabelled=background"):
+        TrainSetConfig("a.json", "a", pseudo_labels="b.json", unlabelled="background")
+    with pytest.raises(GraphposeError, match="unlabelled 'absent' must be one of unknown, background"):
+        TrainSetConfig("a.json", "a", unlabelled="absent")  # type: ignore[arg-type]
+
+
 def test_outside_of_the_labelled_persons_boxes_is_ignored_where_others_are_not_labelled() -> None:
     dataset = Constant(LSP, boxes=((4, 5, 10, 8), (20.5, 0, 3, 30)))
     ignore = MatchedDataset(dataset, LEGS, complete=False)[0].ignore
