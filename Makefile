@@ -1,6 +1,6 @@
 # make run   trains and evaluates the demo (CPU, 6 to 9 minutes), into runs/
 # make test  runs the tests; compiles torch-scatter once
-# make test-fast  leaves out those that start a process or train
+# make test-fast  leaves out those that start a process, train or export
 # make lint  ruff and mypy
 # Set PYTHON to choose the interpreter (3.10 or newer) that .venv is made from.
 

@@ -1,9 +1,11 @@
 """Fixtures that several test modules share."""
 
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from multiprocessing import popen_spawn_posix
 from pathlib import Path
 
 import pytest
@@ -33,15 +35,33 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def _fast_tests_start_no_process_and_train_nothing(request, monkeypatch) -> None:
-    """What ``make test-fast`` leaves out is marked; a test that is not marked is held to it."""
-    if request.node.get_closest_marker("slow"):
-        return
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What ``make test-fast`` leaves out is marked; a test that is not marked is held to it, with all its fixtures.
+
+    A process is a new interpreter, which imports torch anew; the loader's own are forked and cost nothing.
+    """
+    if item.get_closest_marker("slow"):
+        return (yield)
 
     def refuse(*_, **__):
-        pytest.fail("this test starts a process or trains an epoch: mark it slow", pytrace=False)
+        pytest.fail("this test or its fixture starts a process, trains or exports: mark it slow", pytrace=False)
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
-    if "graphpose.training.trainer" in sys.modules:
-        monkeypatch.setattr(sys.modules["graphpose.training.trainer"].Trainer, "train_epoch", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", refuse)
+        patch.setattr(popen_spawn_posix.Popen, "__init__", refuse)
+        patch.setattr(torch.onnx, "export", refuse)
+        if "graphpose.training.trainer" in sys.modules:
+            patch.setattr(sys.modules["graphpose.training.trainer"].Trainer, "train_epoch", refuse)
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules and tests live to the end, so that no garbage collection needs to walk through them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()

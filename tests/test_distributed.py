@@ -107,11 +107,13 @@ def test_seven_images_on_two_ranks_are_evaluated_once_each_and_score_as_on_one(t
     assert second["metrics"] == {}
 
 
+@pytest.mark.slow
 def test_ranks_agree_broadcast_gather_and_sum(two_ranks):
     assert two_ranks[0]["agreed"] == (1, "of 0", [0, 1], [3.0, 1.0])
     assert two_ranks[1]["agreed"] == (1, "of 0", None, [3.0, 1.0])
 
 
+@pytest.mark.slow
 def test_two_ranks_resume_within_an_epoch_bit_for_bit_each_with_its_own_graphs(two_ranks):
     assert [out["resumed"] for out in two_ranks] == [True, True]
 

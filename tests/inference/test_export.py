@@ -52,6 +52,7 @@ def test_onnxruntime_gives_the_networks_fields_for_any_batch_and_size(network, s
     torch.testing.assert_close(torch.from_numpy(paf), expected["paf"], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_file_carries_skeleton_strides_and_channels(session):
     contract = read_contract(session.get_modelmeta().custom_metadata_map)
     assert contract.spec == FieldSpec(TINY, 4)
@@ -62,6 +63,7 @@ def test_the_file_carries_skeleton_strides_and_channels(session):
     assert contract.min_size == MIN_SIZE
 
 
+@pytest.mark.slow
 def test_exported_dgcms_are_plain_convolutions(onnx_file):
     onnx = pytest.importorskip("onnx")
     operators = {node.op_type for node in onnx.load(str(onnx_file)).graph.node}
@@ -69,11 +71,13 @@ def test_exported_dgcms_are_plain_convolutions(onnx_file):
     assert [entry.domain for entry in onnx.load(str(onnx_file)).opset_import] == [""]
 
 
+@pytest.mark.slow
 def test_exporting_leaves_the_network_in_training(network, onnx_file):
     assert network.training
     assert not network.folded
 
 
+@pytest.mark.slow
 def test_nothing_is_left_beside_the_file(onnx_file):
     assert [path.name for path in onnx_file.parent.iterdir()] == ["network.onnx"]
 

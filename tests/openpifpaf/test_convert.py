@@ -102,6 +102,7 @@ def test_given_checkpoints_give_the_original_codes_fields(given, baseline):
     assert_same_fields(fields["pif"], fields["paf"], theirs(form, output))
 
 
+@pytest.mark.slow
 def test_given_checkpoints_give_the_original_codes_fields_in_onnxruntime(given, baseline, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="the onnx packages are not installed")

@@ -4,14 +4,20 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from experiments.paper import report as table_report
 from experiments.paper import rows as paper_tables
 from experiments.paper import runs as table_runs
 
 
-def test_intervals_are_students_over_seeds():
+@pytest.fixture
+def stats():
+    from scipy import stats  # here, since it takes seconds and every process of the tests imports this file
+
+    return stats
+
+
+def test_intervals_are_students_over_seeds(stats):
     Interval = table_report.Interval
     values = [0.50, 0.53, 0.49]
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
@@ -22,7 +28,7 @@ def test_intervals_are_students_over_seeds():
     assert math.isnan(Interval.of([0.5]).low)
 
 
-def test_differences_are_paired_by_seed(tmp_path):
+def test_differences_are_paired_by_seed(tmp_path, stats):
     rows = paper_tables.TABLE_1.rows
     figures = {"baseline": {1: 0.40, 2: 0.50, 3: 0.60}, "DGCN-A_d": {1: 0.42, 2: 0.53, 3: None}}
     lines = []
@@ -62,7 +68,7 @@ def test_a_section_of_the_page_is_replaced_and_the_others_stay(tmp_path):
     assert text.count("<!-- table1 demo -->") == 1
 
 
-def test_pooled_error_is_that_of_least_squares_on_rows_and_seeds():
+def test_pooled_error_is_that_of_least_squares_on_rows_and_seeds(stats):
     """The same from a linear model with a column for each row and each seed but one."""
     report, Outcome = table_report, table_runs.Outcome
     rows = paper_tables.TABLE_1.rows
