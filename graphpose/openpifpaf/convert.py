@@ -19,18 +19,20 @@ Source: OpenPifPaf, ``network/nets.py`` (``model_defaults``), ``network/heads.py
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from graphpose.errors import GraphposeError
-from graphpose.fields.spec import PAF, PIF
-from graphpose.nn.config import BackboneVariant, PoseNetworkConfig
+from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
-from graphpose.openpifpaf.unpickle import Instance, load_pickle
+from graphpose.openpifpaf.heads import Head, head_kind, head_name, read_head
+from graphpose.openpifpaf.pickled_objects import Instance
+from graphpose.openpifpaf.resnets import PREFIX, check_convolutions, find_stages, trunk_settings, trunk_state
+from graphpose.openpifpaf.unpickle import load_pickle
 from graphpose.skeleton import COCO, DEFAULT_SIGMA, SKELETONS, Skeleton
 
 # Their scale is σ_k times the root of a box around labelled keypoints, ours σ_k times that of the person's area. v0.8
@@ -55,26 +57,6 @@ _VOTES = {
 DECODERS: dict[str, dict[str, Any]] = {
     "v0.8": {**_VOTES, "use_spread": True},
     "0.13": {**_VOTES, "use_spread": False},
-}
-
-# (block, blocks per stage, groups, width of layer1's 3×3) → timm name
-BACKBONES = {
-    ("BasicBlock", (2, 2, 2, 2), 1, 64): "resnet18",
-    ("BasicBlock", (3, 4, 6, 3), 1, 64): "resnet34",
-    ("Bottleneck", (3, 4, 6, 3), 1, 64): "resnet50",
-    ("Bottleneck", (3, 4, 23, 3), 1, 64): "resnet101",
-    ("Bottleneck", (3, 8, 36, 3), 1, 64): "resnet152",
-    ("Bottleneck", (3, 4, 6, 3), 32, 128): "resnext50_32x4d",
-    ("Bottleneck", (3, 4, 23, 3), 32, 256): "resnext101_32x8d",
-}
-STAGES = ("block2", "block3", "block4", "block5")
-PREFIX = "backbone.features.model."
-
-# Components of a field, and which of them are our channels. CompositeField4 has (spread, confidence, offsets, scales)
-# with one spread for both ends of a limb, CompositeField3 (confidence, offsets, spreads, scales) with one for each.
-ROWS = {
-    "CompositeField4": {"pif": (5, (1, 2, 3, 0, 4)), "paf": (8, (1, 2, 3, 0, 4, 5, 0))},
-    "CompositeField3": {"pif": (5, (0, 1, 2, 3, 4)), "paf": (9, (0, 1, 2, 5, 3, 4, 6))},
 }
 
 
@@ -121,21 +103,20 @@ def convert(content: Any) -> Imported:
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, Instance):
         raise GraphposeError("it is no OpenPifPaf checkpoint: a dictionary with the network under 'model' is expected")
-    base = _part(model, "base_net", "the network")
+    base = model.part("base_net", "the network")
     heads = model.module("head_nets") or model.module("_head_nets")
     if not isinstance(heads, Instance):
         raise GraphposeError(f"the network ({model.kind}) lacks 'head_nets'")
-    stages = _stages(base)
+    stages = find_stages(base)
     form = "v0.8" if base.module("net") is not None else "0.13"
-    read = _separate_head if form == "v0.8" else _joint_head
-    found: dict[str, _Head] = {}
+    found: dict[str, Head] = {}
     left_out = []
     for name, module in heads.children.items():
-        kind = _head_kind(module)
+        kind = head_kind(module)
         if kind is None or kind in found:
-            left_out.append(_head_name(module, name))
+            left_out.append(head_name(module, name))
         else:
-            found[kind] = read(module, kind)
+            found[kind] = read_head(module, form, kind)
     for kind, theirs in (("pif", "pif or cif"), ("paf", "paf or caf")):
         if kind not in found:
             raise GraphposeError(f"the network has no {theirs} head; its heads are {', '.join(left_out) or 'none'}")
@@ -144,137 +125,25 @@ def convert(content: Any) -> Imported:
         raise GraphposeError(
             f"its heads differ in their sub-pixel factor: {found['pif'].upsample}, {found['paf'].upsample}"
         )
-    config = _config(stages, form, skeleton, found["pif"].upsample)
+    config = PoseNetworkConfig(
+        skeleton=skeleton,
+        adjacency="none",
+        upsample=found["pif"].upsample,
+        scale_activation="relu" if form == "v0.8" else "softplus",
+        spread_activation="leaky_relu" if form == "v0.8" else "linear",
+        scale_factor=SCALE_FACTORS[form],
+        **trunk_settings(stages, form),
+    )
     with torch.device("meta"):  # the weights are those of the file; no second network is made
         network = PoseNetwork(config)
-    state = _backbone_state(stages)
+    state = trunk_state(stages)
     for kind, head in found.items():
         state[f"{kind}_head.conv.weight"] = head.weight
         state[f"{kind}_head.conv.bias"] = head.bias
     _load(network, state)
-    _check_convolutions(network, stages)
+    check_convolutions(network, stages)
     epoch = content.get("epoch")
     return Imported(network.eval(), dict(DECODERS[form]), form, epoch if isinstance(epoch, int) else None, left_out)
-
-
-def _part(module: Instance, name: str, where: str) -> Instance:
-    child = module.module(name)
-    if not isinstance(child, Instance):
-        raise GraphposeError(f"{where} ({module.kind}) lacks '{name}'")
-    return child
-
-
-def _stages(base: Instance) -> dict[str, Instance]:
-    """Input block and the four stages by name."""
-    name = base.state.get("shortname") or base.state.get("name") or str(base.kind)
-    whole = base.module("net")
-    if isinstance(whole, Instance):
-        parts = list(whole.children.values())
-        names = ("input_block", *STAGES)
-        if len(parts) == len(names):
-            return dict(zip(names, parts, strict=True))
-    elif base.module("input_block") is not None and base.module("block2") is not None:
-        return {stage: _part(base, stage, f"base network '{name}'") for stage in ("input_block", *STAGES)}
-    raise GraphposeError(
-        f"its base network is '{name}' ({base.kind}); ResNets and ResNeXts with all four stages are read"
-    )
-
-
-def _config(stages: Mapping[str, Instance], form: str, skeleton: Skeleton, upsample: int) -> PoseNetworkConfig:
-    """The configuration whose network has the modules of the file."""
-    blocks = [list(stages[stage].children.values()) for stage in STAGES]
-    first = blocks[0][0] if blocks[0] else None
-    conv2 = first.module("conv2") if isinstance(first, Instance) else None
-    if first is None or not isinstance(conv2, Instance):
-        raise GraphposeError("its base network has no residual blocks; ResNets and ResNeXts are read")
-    key = (
-        first.kind.name,
-        tuple(len(stage) for stage in blocks),
-        int(conv2.state.get("groups", 1)),
-        int(conv2.state.get("out_channels", 0)),
-    )
-    if key not in BACKBONES:
-        raise GraphposeError(
-            f"its base network has {first.kind.name}s in stages of {key[1]} with {key[2]} group(s) and width {key[3]}, "
-            f"which is none of {', '.join(BACKBONES.values())}"
-        )
-    extra = [str(child.kind.name) for child in list(stages["input_block"].children.values())[3:]]
-    if extra not in ([], ["MaxPool2d"]):
-        raise GraphposeError(
-            f"its input block has {', '.join(extra)} after the first convolution; only a max-pool is read"
-        )
-    stem_pool = bool(extra)
-    strided = [stage for stage in blocks[1:] if _strided(stage[0])]
-    dilate = stem_pool and len(strided) == 2 and not _strided(blocks[3][0])
-    variant: BackboneVariant = (
-        "v1" if strided and first.kind.name == "Bottleneck" and _strided(strided[0][0], ("conv1",)) else "v1.5"
-    )
-    base_stride = 32 if stem_pool and not dilate else 16
-    if base_stride % upsample:
-        raise GraphposeError(f"its heads have the sub-pixel factor {upsample}, which does not divide {base_stride}")
-    return PoseNetworkConfig(
-        skeleton=skeleton,
-        backbone=BACKBONES[key],
-        backbone_variant=variant,
-        stem_pool=stem_pool,
-        dilate=dilate,
-        adjacency="none",
-        strides=(base_stride,),
-        upsample=upsample,
-        norm_eps=_norm_eps(stages, form),
-        scale_activation="relu" if form == "v0.8" else "softplus",
-        spread_activation="leaky_relu" if form == "v0.8" else "linear",
-        scale_factor=SCALE_FACTORS[form],
-    )
-
-
-def _strided(block: Instance, convs: Sequence[str] = ("conv1", "conv2")) -> bool:
-    return any(tuple(block.module(conv).state.get("stride", ())) == (2, 2) for conv in convs)
-
-
-def _norm_eps(stages: Mapping[str, Instance], form: str) -> float:
-    """ε that the original sets when it loads a file, whatever the file says (``model_defaults``)."""
-    if form == "v0.8":
-        return 1e-4
-    found = {
-        max(float(module.state.get("eps", 1e-5)), 1e-3)
-        for stage in stages.values()
-        for _, module in _walk(stage)
-        if module.kind.name == "BatchNorm2d"
-    }
-    if len(found) != 1:
-        raise GraphposeError(f"its batch norms differ in their eps ({sorted(found)}); one for all is read")
-    return found.pop()
-
-
-def _walk(module: Instance, prefix: str = "") -> list[tuple[str, Instance]]:
-    """A module and everything below it, by dotted name."""
-    below = [(prefix, module)]
-    for name, child in module.children.items():
-        if isinstance(child, Instance):
-            below += _walk(child, f"{prefix}.{name}" if prefix else name)
-    return below
-
-
-def _named_modules(stages: Mapping[str, Instance]) -> dict[str, Instance]:
-    """The backbone's modules by timm's (and torchvision's) names."""
-    parts = list(stages["input_block"].children.values())
-    if len(parts) < 3:
-        raise GraphposeError("its input block lacks convolution, batch norm or activation")
-    named = {"conv1": parts[0], "bn1": parts[1]}
-    for number, stage in enumerate(STAGES, 1):
-        named |= {f"layer{number}.{name}": module for name, module in _walk(stages[stage]) if name}
-    return named
-
-
-def _backbone_state(stages: Mapping[str, Instance]) -> dict[str, Tensor]:
-    state = {}
-    for name, module in _named_modules(stages).items():
-        for key, tensor in module.tensors.items():
-            state[f"{PREFIX}{name}.{key}"] = tensor.float() if tensor.is_floating_point() else tensor
-        if module.kind.name == "BatchNorm2d":  # files of PyTorch before 0.4.1 do not count
-            state.setdefault(f"{PREFIX}{name}.num_batches_tracked", torch.zeros((), dtype=torch.int64))
-    return state
 
 
 def _load(network: PoseNetwork, state: Mapping[str, Tensor]) -> None:
@@ -293,141 +162,7 @@ def _load(network: PoseNetwork, state: Mapping[str, Tensor]) -> None:
     network.load_state_dict({key: value.contiguous() for key, value in state.items()}, assign=True)
 
 
-def _check_convolutions(network: PoseNetwork, stages: Mapping[str, Instance]) -> None:
-    """Refuse a file whose convolutions have other strides, dilations or groups than the network's."""
-    theirs = _named_modules(stages)
-    for name, conv in network.backbone.features.model.named_modules():
-        if not isinstance(conv, nn.Conv2d) or name not in theirs:
-            continue
-        for setting in ("kernel_size", "stride", "padding", "dilation", "groups"):
-            value, own = theirs[name].state.get(setting), getattr(conv, setting)
-            if value is not None and value != own:
-                raise GraphposeError(
-                    f"its convolution '{name}' has {setting} {value} where a {network.config.backbone} with "
-                    f"stem_pool={network.config.stem_pool} and dilate={network.config.dilate} has {own}"
-                )
-
-
-@dataclasses.dataclass
-class _Head:
-    """A head in the order of :class:`~graphpose.fields.spec.PIF` or PAF.
-
-    Attributes:
-        weight: (N · channels · u², C, 1, 1).
-        bias: (N · channels · u²).
-        fields: N.
-        upsample: u.
-        meta: the attributes of its description in the file, where it has one.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    fields: int
-    upsample: int
-    meta: Mapping[str, Any]
-
-
-def _head_name(module: Instance, name: str) -> str:
-    return str(_meta(module).get("name") or module.state.get("shortname") or name)
-
-
-def _meta(module: Instance) -> Mapping[str, Any]:
-    meta = module.state.get("meta")
-    return meta.state if isinstance(meta, Instance) else {}
-
-
-def _head_kind(module: Instance) -> str | None:
-    """ "pif" or "paf" for the sparse heads that have one each; None for others, such as the dense associations."""
-    return {"pif": "pif", "pifs17": "pif", "cif": "pif", "paf": "paf", "paf19": "paf", "pafs": "paf", "caf": "paf"}.get(
-        _head_name(module, "")
-    )
-
-
-def _separate_head(module: Instance, kind: str) -> _Head:
-    """A head of v0.8, with a convolution for each quantity."""
-    name = _head_name(module, kind)
-    if module.module("class_convs") is None:
-        raise GraphposeError(
-            f"head '{name}' is a {module.kind} and lacks 'class_convs'; CompositeField of v0.8 is read"
-        )
-    ends = 1 if kind == "pif" else 2
-    upsample = 2 ** int(module.state.get("_quad", module.state.get("quad", 0)))
-    dilation = float(module.state.get("dilation", 1))
-    confidence = _conv(module, "class_convs", 0, name)
-    N = confidence[0].shape[0] // upsample**2
-    parts = [_rows(confidence, N, 1, upsample, name)]
-    for end in range(ends):
-        offset = _rows(_conv(module, "reg_convs", end, name), N, 2, upsample, name)
-        parts.append((offset[0] * dilation, offset[1] * dilation))  # in v0.8 a field may be in cells of other size
-        parts.append(_rows(_conv(module, "reg_spreads", end, name), N, 1, upsample, name))
-    if kind == "pif":
-        parts.append(_rows(_conv(module, "scale_convs", 0, name), N, 1, upsample, name))
-    weight = torch.cat([part[0] for part in parts], 1).flatten(0, 2)[..., None, None]
-    bias = torch.cat([part[1] for part in parts], 1).flatten()
-    return _checked(weight, bias, N, upsample, {}, name)
-
-
-def _joint_head(module: Instance, kind: str) -> _Head:
-    """A head of 0.11 to 0.13, with one convolution."""
-    name = _head_name(module, kind)
-    if module.kind.name not in ROWS:
-        raise GraphposeError(f"head '{name}' is a {module.kind}; {', '.join(ROWS)} are read")
-    meta = _meta(module)
-    offsets = module.state.get("vector_offsets", meta.get("vector_offsets"))
-    if offsets is not None and not all(offsets):
-        raise GraphposeError(f"head '{name}' has vectors that do not start at their cell; offsets are read")
-    count, order = ROWS[module.kind.name][kind]
-    upsample = int(meta.get("upsample_stride", module.state.get("upsample_stride", 1)))
-    conv = module.module("conv")
-    weight, bias = _weights(conv, f"head '{name}'")
-    N, rest = divmod(weight.shape[0], count * upsample**2)
-    if rest:
-        raise GraphposeError(
-            f"head '{name}' has {weight.shape[0]} rows, which are no {count} components at sub-pixel factor {upsample}"
-        )
-    rows = list(order)
-    weight, bias = _rows((weight, bias), N, count, upsample, name)
-    return _checked(weight[:, rows].flatten(0, 2)[..., None, None], bias[:, rows].flatten(), N, upsample, meta, name)
-
-
-def _conv(module: Instance, group: str, index: int, name: str) -> tuple[Tensor, Tensor]:
-    convs = module.module(group)
-    conv = convs.module(str(index)) if isinstance(convs, Instance) else None
-    if conv is None:
-        raise GraphposeError(f"head '{name}' lacks '{group}.{index}'")
-    return _weights(conv, f"head '{name}', {group}.{index}")
-
-
-def _weights(conv: Any, where: str) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a 1×1 convolution."""
-    tensors = conv.tensors if isinstance(conv, Instance) else {}
-    if "weight" not in tensors or "bias" not in tensors:
-        raise GraphposeError(f"{where} lacks a convolution with weight and bias")
-    weight, bias = tensors["weight"].float(), tensors["bias"].float()
-    if weight.dim() != 4 or weight.shape[2:] != (1, 1) or bias.shape != weight.shape[:1]:
-        raise GraphposeError(f"{where} has a convolution of shape {tuple(weight.shape)}; 1×1 is read")
-    return weight, bias
-
-
-def _rows(conv: tuple[Tensor, Tensor], N: int, count: int, upsample: int, name: str) -> tuple[Tensor, Tensor]:
-    """(N, count, u², C) and (N, count, u²) of a convolution's weight and bias."""
-    weight, bias = conv
-    if weight.shape[0] != N * count * upsample**2:
-        raise GraphposeError(
-            f"head '{name}' has {weight.shape[0]} rows where {N} fields need {N * count * upsample**2}"
-        )
-    return weight.reshape(N, count, upsample**2, -1), bias.reshape(N, count, upsample**2)
-
-
-def _checked(weight: Tensor, bias: Tensor, N: int, upsample: int, meta: Mapping[str, Any], name: str) -> _Head:
-    if upsample not in (1, 2):
-        raise GraphposeError(
-            f"head '{name}' has the sub-pixel factor {upsample}, whose cells lie elsewhere; 1 and 2 are read"
-        )
-    return _Head(weight, bias, N, upsample, meta)
-
-
-def _skeleton(pif: _Head, paf: _Head) -> Skeleton:
+def _skeleton(pif: Head, paf: Head) -> Skeleton:
     """The skeleton of the heads: a built-in one where keypoints, limbs and sigmas are the same."""
     keypoints = pif.meta.get("keypoints") or COCO.keypoints  # v0.8 knew no other
     limbs = paf.meta.get("skeleton")
@@ -443,8 +178,3 @@ def _skeleton(pif: _Head, paf: _Head) -> Skeleton:
         if (known.keypoints, known.limbs, known.sigmas) == (skeleton.keypoints, skeleton.limbs, skeleton.sigmas):
             return known
     return skeleton
-
-
-# The order of channels that the conversion writes.
-assert [channel.name for channel in PIF] == ["CONFIDENCE", "X", "Y", "SPREAD", "SCALE"]
-assert [channel.name for channel in PAF] == ["CONFIDENCE", "X1", "Y1", "SPREAD1", "X2", "Y2", "SPREAD2"]

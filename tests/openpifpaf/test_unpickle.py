@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphpose.errors import GraphposeError
-from graphpose.openpifpaf.unpickle import Instance, Name, load_pickle
+from graphpose.openpifpaf.pickled_objects import Instance, Name
+from graphpose.openpifpaf.unpickle import load_pickle
 
 LEAVES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text() | st.binary()
 PLAIN = st.recursive(
