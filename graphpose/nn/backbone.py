@@ -73,6 +73,7 @@ class Backbone(nn.Module):
         self.order = tuple(levels[index][0] for index in indices)
         # Some models floor where this module's convention is to round up; they get an image padded to whole cells.
         self.multiple = 1 if rounds_up else max(by_stride)
+        self._built = name, stem_pool, dilate, tuple(indices)
         self.features: Any = _create(name, stem_pool, dilate, out_indices=tuple(indices), pretrained=pretrained is True)
         if norm_eps is not None:
             for module in self.features.modules():
@@ -84,6 +85,19 @@ class Backbone(nn.Module):
             use_v1_strides(self.features.model, name)
         if path is not None:
             load_weights(self.features.model, path)
+
+    def freeze(self, weights: bool = True, statistics: bool = True) -> None:
+        """Freeze or thaw the parameters and the batch norms' statistics; call after ``train()``.
+
+        Parameters that the features do not read, as of a stage that is computed further than needed, are never thawed:
+        they get no gradient, which several ranks would wait for.
+        """
+        unread = set() if weights else _unread(*self._built)
+        for name, parameter in self.features.named_parameters():
+            parameter.requires_grad_(not weights and name not in unread)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(self.training and not statistics)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Features by stride.
@@ -150,3 +164,19 @@ def _measure(name: str, stem_pool: bool, dilate: bool) -> tuple[list[tuple[int, 
         except RuntimeError:  # branches of the model disagree about the size of an odd image
             return levels, False
     return levels, odd == [math.ceil(size / stride) for stride, _ in levels]
+
+
+@functools.cache
+def _unread(name: str, stem_pool: bool, dilate: bool, indices: tuple[int, ...]) -> set[str]:
+    """Names of the parameters that no feature depends on; found on the graph of a pass without numbers."""
+    with torch.device("meta"), torch.enable_grad():
+        model = _create(name, stem_pool, dilate, out_indices=indices).eval()
+        features = model(torch.empty(1, 3, PROBE_SIZE, PROBE_SIZE))
+    read, visited, waiting = set(), set(), [level.grad_fn for level in features]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in visited:
+            visited.add(node)
+            read.add(id(getattr(node, "variable", None)))  # a leaf's
+            waiting += [following for following, _ in node.next_functions]
+    return {name for name, parameter in model.named_parameters() if id(parameter) not in read}

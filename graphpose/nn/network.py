@@ -147,14 +147,10 @@ class PoseNetwork(nn.Module):
         """Freeze or thaw the backbone; call after ``train()``, which puts batch norm back into training.
 
         Args:
-            weights: its parameters get no gradient.
+            weights: its parameters get no gradient; those that the features do not read never do.
             statistics: its batch norms stay in evaluation mode.
         """
-        for parameter in self.backbone.parameters():
-            parameter.requires_grad_(not weights)
-        for module in self.backbone.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.train(self.training and not statistics)
+        self.backbone.freeze(weights, statistics)
 
     def seed_graphs(self, seed: int) -> None:
         """Start the draws of dynamic graphs anew from a seed."""

@@ -218,3 +218,23 @@ def test_a_weights_file_that_does_not_declare_its_resnet_variant_is_reported(tmp
     caplog.clear()
     assert Backbone("resnet26", (8,), pretrained=str(path), variant="v1").variant == "v1"
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet10t", "resnest14d", "res2net50_26w_4s", "regnetx_002", "densenet121", "vgg11_bn", "dla34", "ghostnet_050",
+        "mobilenetv3_small_050", "efficientnet_lite0", "hrnet_w18_small", pytest.param("hrnet_w32", marks=pytest.mark.slow), "cspresnet50", "convnext_atto",
+        "edgenext_xx_small", "pvt_v2_b0",
+    ],
+)  # fmt: skip
+def test_every_parameter_that_learns_gets_a_gradient(name):
+    """DistributedDataParallel ends in its second step where one does not, and has no name for it."""
+    with torch.device("meta"):
+        backbone = Backbone(name, (16,), stem_pool=True)
+        backbone.freeze(weights=False)
+        backbone(torch.empty(1, 3, 64, 64))[16].sum().backward()
+    without = [name for name, p in backbone.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+    thawed = sum(p.requires_grad for p in backbone.parameters())
+    assert thawed == sum(p.grad is not None for p in backbone.parameters()) > 0

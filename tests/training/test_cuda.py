@@ -57,6 +57,7 @@ def test_a_step_stays_on_its_device_and_only_the_encoder_waits(cuda, graph, sett
     parts = trainer.train_step(batch)
     assert {str(value.device) for value in (*parts.values(), *trainer.network.state_dict().values())} == {"cuda:1"}
     assert {str(device) for device in cuda.used} == {"cuda:1"}  # no context on another
+    assert not [name for name, p in trainer.network.named_parameters() if p.requires_grad and p.grad is None]
     elsewhere = [wait.operation for wait in cuda.waits if wait.stream == "default"]
     if setting != "float16":  # the scaler has to know whether it skips a step
         assert elsewhere == []
