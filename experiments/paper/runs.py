@@ -50,6 +50,8 @@ LATER_KEYS: dict[str, Any] = {
     "crowd.mosaic": 0.0,
     "crowd.paste": 0.0,
     "crowd.paste_size": [0.2, 0.6],
+    "tf32": "convolutions",
+    "deterministic": False,
 }
 
 REFUSAL = "refused.txt"  # why the last start of a run came to nothing, beside its attempts

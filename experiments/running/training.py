@@ -44,6 +44,7 @@ from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.inference.evaluate import Evaluation, evaluate
 from graphpose.metrics.protocol import headline_names
 from graphpose.nn.losses import PoseLoss
+from graphpose.training.backends import backends
 from graphpose.training.checkpointer import Checkpointer
 from graphpose.training.random_state import derived_seed
 from graphpose.training.stop import StopRequest
@@ -210,7 +211,7 @@ def run_evaluation(
     """Figures of the averaged network by the rules of its data set."""
     network = trainer.averaged
     trainer.ranks.broadcast_state(network)  # batch norms of the other ranks have seen other images
-    with worker_failures_named():
+    with worker_failures_named(), backends(settings.train, trainer.device, training=False):
         return evaluate(
             network,
             decoder,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphpose.fields.spec import PAF, PIF
+from graphpose.nn.autocast import in_float32
 from graphpose.nn.config import PoseNetworkConfig
 
 # Share of cells that a keypoint or limb covers, about. The bias of every confidence starts at its logit, so that
@@ -69,9 +69,7 @@ class FieldHead(nn.Module):
         # convolution can be in both formats, and its strides choose the output's.)
         weight = self.conv.weight.flatten(1)[:, :, None, None]
         # In float32 whatever the precision: bfloat16 knows an offset of 32 cells to 1/8 cell.
-        kind = features.device.type
-        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext():
-            fields = F.conv2d(features.float().contiguous(), weight, self.conv.bias)
+        fields = in_float32(lambda features: F.conv2d(features.contiguous(), weight, self.conv.bias), features).float()
         fields = fields.reshape(B, *self.shape, u, u, H, W).permute(0, 1, 2, 5, 3, 6, 4)  # (B, N, channels, H, u, W, u)
         fields = fields.reshape(B, *self.shape, H * u, W * u)[..., : size[0], : size[1]]
         if self.spread_activation == "leaky_relu":

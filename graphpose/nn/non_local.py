@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+import functools
+
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from graphpose.nn.autocast import in_float32
 
 
 class NonLocal(nn.Module):
@@ -58,8 +61,4 @@ class NonLocal(nn.Module):
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(θᵀφ) g, in float32: θᵀφ has no 1/√d in the source and overflows float16 long before its factors do."""
-    device = query.device.type
-    if device == "meta" or not torch.is_autocast_enabled(device):  # meta has no autocast to ask about
-        return F.scaled_dot_product_attention(query, key, value, scale=1.0)
-    with torch.autocast(device, enabled=False):
-        return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), scale=1.0)
+    return in_float32(functools.partial(F.scaled_dot_product_attention, scale=1.0), query, key, value)

@@ -30,6 +30,10 @@ class TrainConfig:
         ema_decay: of the averaged weights, 0 for none; early on it is min(decay, (1 + n) / (10 + n)) after n steps.
         clip_norm: largest norm of the gradient, 0 for no clipping.
         precision: "float32", "bfloat16" or "float16" autocast.
+        tf32: where float32 on Ampere GPUs and later is TF32, which has 10 bits after the point: "convolutions" (torch's
+            default), "none" or "all". Elsewhere float32 is IEEE's.
+        deterministic: two runs of one seed on CUDA are the same bit for bit, and so is a resumed one; slower. An
+            operation that cannot ends the run. On a CPU with as many threads they are anyway.
         channels_last: memory format of images and weights.
         compile: run the network through torch.compile; the first steps then take minutes.
         accumulate: parts that a batch passes the network in, one after the other, to save memory. The batch stays the
@@ -57,6 +61,8 @@ class TrainConfig:
     ema_decay: float = 0.999
     clip_norm: float = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    tf32: Literal["none", "convolutions", "all"] = "convolutions"
+    deterministic: bool = False
     channels_last: bool = True
     compile: bool = False
     accumulate: int = 1
@@ -83,6 +89,7 @@ class TrainConfig:
             self.precision in ("float32", "bfloat16", "float16"),
             f"precision='{self.precision}' must be float32, bfloat16 or float16",
         )
+        require(self.tf32 in ("none", "convolutions", "all"), f"tf32='{self.tf32}' must be none, convolutions or all")
         require(0 <= self.ema_decay < 1, f"ema_decay={self.ema_decay} must be in [0, 1)")
         require(self.accumulate >= 1, f"accumulate={self.accumulate} must be at least 1")
         for name in ("checkpoint_every", "checkpoint_every_steps"):

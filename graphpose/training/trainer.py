@@ -26,6 +26,7 @@ from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
+from graphpose.training.backends import backends
 from graphpose.training.config import TrainConfig
 from graphpose.training.ema import ModelEma
 from graphpose.training.meter import EpochMeter
@@ -141,7 +142,7 @@ class Trainer:
         self._set_modes()
         self.loader.set_epoch(self.epoch, self.step)
         self.meter.start()
-        with worker_failures_named():
+        with worker_failures_named(), backends(self.config, self.device):
             for batch in self._batches():
                 for message in batch.errors:
                     logger.warning("left out of training: %s", message)
@@ -354,8 +355,10 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; the weights are the caller's to load, see :meth:`restore`.
 
-        With as many ranks and steps per epoch as before, everything that follows is what would have followed. With
-        others the position in the epoch is kept to the nearest step before it and the random states begin anew.
+        With as many ranks and steps per epoch as before, everything that follows is what would have followed: on a CPU
+        with as many threads bit for bit, on CUDA as far as the device adds in the same order, which it does with
+        ``deterministic``. With others the position in the epoch is kept to the nearest step before it and the random
+        states begin anew.
 
         Args:
             state: what rank 0 got, on every rank.

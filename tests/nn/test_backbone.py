@@ -223,9 +223,10 @@ def test_a_weights_file_that_does_not_declare_its_resnet_variant_is_reported(tmp
 @pytest.mark.parametrize(
     "name",
     [
-        "resnet10t", "resnest14d", "res2net50_26w_4s", "regnetx_002", "densenet121", "vgg11_bn", "dla34", "ghostnet_050",
-        "mobilenetv3_small_050", "efficientnet_lite0", "hrnet_w18_small", pytest.param("hrnet_w32", marks=pytest.mark.slow), "cspresnet50", "convnext_atto",
-        "edgenext_xx_small", "pvt_v2_b0",
+        "resnet10t", "resnest14d", "res2net50_26w_4s", "regnetx_002", "densenet121", "vgg11_bn", "dla34",
+        "ghostnet_050", "mobilenetv3_small_050", "efficientnet_lite0", "hrnet_w18_small",
+        pytest.param("hrnet_w32", marks=pytest.mark.slow), "cspresnet50", "convnext_atto", "edgenext_xx_small",
+        "pvt_v2_b0",
     ],
 )  # fmt: skip
 def test_every_parameter_that_learns_gets_a_gradient(name):
