@@ -52,6 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--batch-size", type=int, default=1, help="images per batch (default: 1)")
     evaluate.add_argument("--workers", type=int, default=0, help="loader processes (default: 0)")
     evaluate.add_argument("--out", type=Path, help="write the poses for the server: .json, of MPII's release .mat")
+    evaluate.add_argument(
+        "--max-detections", type=int, default=20, help="poses per image that count, not for MPII (default: 20)"
+    )
     evaluate.add_argument("--single", action="store_true", help="MPII: the .mat of persons who stand apart")
     evaluate.add_argument("--dataset", choices=("coco", "crowdpose", "mpii"), help="whose rules (default: the file's)")
     _add_category_option(evaluate)
@@ -204,7 +207,8 @@ def run_predict(options: argparse.Namespace) -> int:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """Metrics of a checkpoint on COCO, CrowdPose, MPII or another COCO-format data set, by the data set's own rules."""
+    """Metrics of a checkpoint on COCO, CrowdPose, MPII or another COCO-format data set, by the data set's own rules. A
+    set without persons is not scored; --out writes its poses for a server."""
     from graphpose.checkpoint import load_checkpoint, network_from_checkpoint
     from graphpose.data.coco import CocoDataset
     from graphpose.data.loader import make_loader
@@ -213,14 +217,21 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from graphpose.data.transforms import EvalTransform
     from graphpose.fields.config import DecoderConfig
     from graphpose.fields.decode import build_decoder
-    from graphpose.inference.evaluate import evaluate
+    from graphpose.inference.evaluate import evaluate, figure
+    from graphpose.metrics.protocol import require_scorable
     from graphpose.metrics.submission import write_results
 
+    if options.max_detections < 1:
+        raise GraphposeError(f"--max-detections {options.max_detections} must be at least 1")
     dataset: CocoDataset
     if options.split or options.groups:
         dataset = MpiiDataset(options.annotations, options.images, split=options.split, groups=options.groups)
     else:
         dataset = open_dataset(options.annotations, options.images, category=options.category)
+    truth = dataset.ground_truth()
+    scored = bool(truth["annotations"]) or options.out is None
+    if scored:
+        require_scorable(truth, dataset.skeleton, options.dataset)
     content = load_checkpoint(_checkpoint(options))
     network = network_from_checkpoint(content, _checkpoint(options), options.device, skeleton=dataset.skeleton)
     if options.decoder is None:
@@ -236,16 +247,20 @@ def run_evaluate(options: argparse.Namespace) -> int:
         network,
         decoder,
         loader,
-        dataset.ground_truth(),
+        truth,
+        max_detections=options.max_detections,
         fusion=usage.fusion,
         protocol=options.dataset,
         evaluator=options.evaluator,
     )
-    width = max(len(name) for name in evaluation.metrics)
-    for name, value in evaluation.metrics.items():
-        print(f"{name:{width}s} {value:.4f}")
     if options.out is not None:
         print(write_results(options.out, evaluation.results, dataset, single=options.single))
+    if scored:
+        width = max(len(name) for name in evaluation.metrics)
+        for name, value in evaluation.metrics.items():
+            print(f"{name:{width}s} {figure(value, 4)}")
+    else:
+        print(f"nobody to score: {options.annotations} has no annotations")
     return 1 if evaluation.errors else 0
 
 
@@ -258,10 +273,12 @@ def run_tune(options: argparse.Namespace) -> int:
     from graphpose.data.transforms import EvalTransform
     from graphpose.fields.config import DecoderConfig
     from graphpose.inference.tune import choose_thresholds, collect_fields
+    from graphpose.metrics.protocol import require_scorable
 
     if options.limit is not None and options.limit < 1:
         raise GraphposeError(f"--limit {options.limit} must be at least 1")
     dataset = open_dataset(options.annotations, options.images, category=options.category)
+    require_scorable(dataset.ground_truth(), dataset.skeleton)
     content = load_checkpoint(_checkpoint(options))
     network = network_from_checkpoint(content, _checkpoint(options), options.device, skeleton=dataset.skeleton)
     usage = _usage(options, content)

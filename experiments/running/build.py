@@ -27,6 +27,7 @@ from graphpose.data.transforms import EvalTransform, TrainTransform, Transform
 from graphpose.device import resolve_device
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
+from graphpose.metrics.protocol import require_scorable
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.packed import is_packed
@@ -53,14 +54,23 @@ def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDatase
     if data.train_sets:
         _require_sets(data)
         val = open_dataset(*find_files(data, "val"), category=data.category)
+        _require_scorable(data, val, data.val_annotations)
         mix = open_mix(data.train_sets, val.skeleton, root=data.data_root, epoch_images=data.epoch_images or None)
         return mix, val
     train_files, val_files = find_files(data, "train"), find_files(data, "val")
     ids = list(data.image_ids) or None
     train = open_dataset(*train_files, image_ids=ids, require_persons=True, category=data.category)
-    if ids:
-        return train, train
-    return train, open_dataset(*val_files, skeleton=train.skeleton, category=data.category)
+    val = train if ids else open_dataset(*val_files, skeleton=train.skeleton, category=data.category)
+    _require_scorable(data, val, data.train_annotations if ids else data.val_annotations)
+    return train, val
+
+
+def _require_scorable(data: DataConfig, val: PoseDataset, annotations: str) -> None:
+    """GraphposeError naming the file that the evaluation would refuse."""
+    try:
+        require_scorable(val.ground_truth(), val.skeleton, data.protocol)
+    except GraphposeError as error:
+        raise GraphposeError(f"data={data.data}, {Path(data.data_root) / annotations}: {error}") from None
 
 
 def find_files(data: DataConfig, part: Literal["train", "val"]) -> tuple[Path, Path]:

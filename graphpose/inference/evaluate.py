@@ -105,4 +105,9 @@ def evaluate(
 def metrics_line(metrics: Mapping[str, float], names: Sequence[str] | None = None) -> str:
     """One line for people: AP 0.512  AP50 0.801 …; "–" where the set has no such person."""
     chosen = headline_names(metrics) if names is None else names
-    return "  ".join(f"{name} {metrics[name]:.3f}" if metrics[name] >= 0 else f"{name} –" for name in chosen)
+    return "  ".join(f"{name} {figure(metrics[name], 3)}" for name in chosen)
+
+
+def figure(value: float, decimals: int) -> str:
+    """A metric for people; "–" where the set has no such person."""
+    return f"{value:.{decimals}f}" if value >= 0 else "–"

@@ -62,8 +62,8 @@ def evaluate_coco(
         evaluator: "pycocotools" is the reference, "fast" is faster-coco-eval where that is installed.
 
     Returns:
-        The ten figures of METRICS in [0, 1]; all 0 without results; −1, as pycocotools has it, for a size (medium,
-        large) of which the ground truth has nobody.
+        The ten figures of METRICS in [0, 1], 0 without results; −1, as pycocotools has it, for a size (medium, large)
+        of which the ground truth has nobody.
 
     Raises:
         GraphposeError: when a result is none that can be scored (see
@@ -73,7 +73,7 @@ def evaluate_coco(
         ground_truth, results, skeleton, max_detections=max_detections, evaluator=evaluator
     )
     if evaluation is None:
-        return dict.fromkeys(METRICS, 0.0)
+        return _nothing_found(ground_truth)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
     return summarise(evaluation.eval["precision"], evaluation.eval["recall"], evaluation.params.iouThrs)
@@ -130,6 +130,14 @@ def run_coco_evaluation(
             evaluation.params.iouThrs = np.array(thresholds)
         evaluation.evaluate()
     return evaluation
+
+
+def _nothing_found(ground_truth: Mapping[str, Any]) -> dict[str, float]:
+    """The ten figures without results: 0, and −1 for a size of which there is nobody."""
+    areas = [a["area"] for a in ground_truth["annotations"] if a["num_keypoints"] and not a.get("iscrowd")]
+    medium, large = (any(low <= area <= high for area in areas) for low, high in ((32**2, 96**2), (96**2, 1e10)))
+    persons = {"APM": medium, "ARM": medium, "APL": large, "ARL": large}
+    return {name: 0.0 if persons.get(name, bool(areas)) else -1.0 for name in METRICS}
 
 
 def summarise(precision: np.ndarray, recall: np.ndarray, thresholds: np.ndarray) -> dict[str, float]:

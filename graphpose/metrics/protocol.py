@@ -22,13 +22,58 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 
 
 def protocol_of(ground_truth: Mapping[str, Any], skeleton: Skeleton) -> Protocol:
-    """The protocol that a data set states everything for: head sizes are MPII's, crowd indices CrowdPose's."""
+    """The protocol of a data set: head sizes are MPII's, crowd indices CrowdPose's, and one of them is enough; where
+    others lack, :func:`require_scorable` names the first that does."""
     annotations, images = ground_truth["annotations"], ground_truth["images"]
-    if skeleton.keypoints == MPII.keypoints and all("head_size" in annotation for annotation in annotations):
+    if skeleton.keypoints == MPII.keypoints and any("head_size" in annotation for annotation in annotations):
         return "mpii"
-    if skeleton.keypoints == CROWDPOSE.keypoints and all("crowdIndex" in image for image in images):
+    if skeleton.keypoints == CROWDPOSE.keypoints and any("crowdIndex" in image for image in images):
         return "crowdpose"
     return "coco"
+
+
+def require_scorable(ground_truth: Mapping[str, Any], skeleton: Skeleton, protocol: Protocol | None = None) -> Protocol:
+    """The protocol by which a data set is scored, once it has all that its rules need: to be asked before the work.
+
+    Args:
+        ground_truth: COCO-format dict, as a data set's ``ground_truth()`` gives it.
+        skeleton: of it.
+        protocol: None takes :func:`protocol_of`.
+
+    Raises:
+        GraphposeError: an unknown protocol, another skeleton than MPII's for its rules, an annotation without
+            ``head_size`` or an image without ``crowdIndex`` that they need, or nobody to score.
+    """
+    stated, protocol = protocol, protocol or protocol_of(ground_truth, skeleton)
+    whose = f"{protocol}'s rules, which were asked for," if stated else f"{protocol}'s rules, which the data set has,"
+    annotations, images = ground_truth["annotations"], ground_truth["images"]
+    if protocol not in ("coco", "crowdpose", "mpii"):
+        raise GraphposeError(f"unknown protocol '{protocol}'; choose coco, crowdpose or mpii")
+    if protocol == "mpii" and skeleton.keypoints != MPII.keypoints:
+        raise GraphposeError(f"{whose} are of MPII's own keypoints, not of skeleton '{skeleton.name}'")
+    if protocol == "mpii":
+        lacking = [annotation["id"] for annotation in annotations if "head_size" not in annotation]
+        if lacking:
+            raise GraphposeError(f"{whose} need a head size of every person; annotation {lacking[0]} has none "
+                                 f"({len(lacking)} of {len(annotations)} lack it)")  # fmt: skip
+    if protocol == "crowdpose":
+        lacking = [image["id"] for image in images if not isinstance(image.get("crowdIndex"), (int, float))]
+        if lacking:
+            raise GraphposeError(f"{whose} need a crowdIndex of every image; image {lacking[0]} has none "
+                                 f"({len(lacking)} of {len(images)} lack it)")  # fmt: skip
+    if not any(_counts(annotation, protocol) for annotation in annotations):
+        raise GraphposeError(
+            f"nobody to score: none of {len(annotations)} annotations in {len(images)} images is a person that counts "
+            f"by {protocol}'s rules (labelled keypoints, no crowd{', a head size' if protocol == 'mpii' else ''})"
+        )
+    return protocol
+
+
+def _counts(annotation: Mapping[str, Any], protocol: Protocol) -> bool:
+    if protocol == "mpii":
+        size = annotation["head_size"]
+        return bool(size) and size > 0 and annotation.get("group", 0) >= 0 and any(annotation["keypoints"][2::3])
+    return bool(annotation["num_keypoints"]) and not annotation.get("iscrowd")
 
 
 def evaluate_results(

@@ -17,7 +17,9 @@ from experiments.configs.settings import ANNOTATIONS, build_settings, flatten
 from experiments.running import build
 from graphpose.errors import GraphposeError
 from graphpose.nn.relations import read_weights
+from graphpose.skeleton import COCO
 from tests.experiments.in_process import EXPERIMENTS, import_run, launch
+from tests.metrics.test_coco import persons, truth_of
 
 TINY = [
     "demo_train_scenes=8", "demo_val_scenes=3", "epochs=1", "workers=0", "image_size=96", "batch_size=4",
@@ -118,7 +120,32 @@ def test_data_and_devices_that_are_not_there_are_named():
         build.build_datasets(build_settings(DEFAULTS | {"data": "coco"}).data, seed=0)
 
 
-@pytest.mark.parametrize("name", ["demo", "coco", "coco_from_pifpaf", "coco_local", "coco_eight"])
+@pytest.mark.parametrize(
+    ("data", "change", "message"),
+    [
+        ("coco", {}, None),
+        ("coco", {"iscrowd": 1}, r"data=coco, .*val\.json: nobody to score"),
+        ("coco", {"category_id": 7}, r"val\.json: annotation 1 has category_id 7, which the file does not list"),
+        ("mpii", {}, r"data=mpii, .*val\.json: mpii's rules, which were asked for, are of MPII's own keypoints"),
+        ("crowdpose", {}, r"data=crowdpose, .*val\.json: .* need a crowdIndex of every image; image 1 has none"),
+    ],
+)
+def test_what_the_first_evaluation_would_refuse_is_refused_before_training(tmp_path, data, change, message):
+    truth = truth_of(persons(2), COCO)
+    (tmp_path / "train.json").write_text(json.dumps(truth))
+    for annotation in truth["annotations"]:
+        annotation |= change
+    (tmp_path / "val.json").write_text(json.dumps(truth))
+    keys = {"train_annotations": "train.json", "val_annotations": "val.json", "train_images": ".", "val_images": "."}
+    settings = build_settings(DEFAULTS | keys | {"data": data, "data_root": str(tmp_path)})
+    if message is None:
+        assert [len(one) for one in build.build_datasets(settings.data, seed=0)] == [2, 2]
+        return
+    with pytest.raises(GraphposeError, match=message):
+        build.build_datasets(settings.data, seed=0)
+
+
+@pytest.mark.parametrize("name", ["demo", "coco", "coco_from_pifpaf", "coco_local", "coco_eight", "photographs"])
 def test_every_named_configuration_builds(name):
     settings = build_settings(DEFAULTS | NAMED[name])
     assert settings.network.adjacency == "dynamic"

@@ -77,4 +77,4 @@ def test_poses_map_to_the_original_image_and_missing_keypoints_stay_zero():
 
 def test_metrics_are_written_for_people():
     metrics = evaluate_coco(json.loads(json.dumps(DemoDataset(2, size=64).ground_truth())), [], COCO)
-    assert metrics_line(metrics, ("AP", "AR")) == "AP 0.000  AR 0.000"
+    assert metrics_line(metrics, ("AP", "AR", "APL")) == "AP 0.000  AR 0.000  APL –"

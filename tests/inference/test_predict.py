@@ -11,11 +11,13 @@ import torch
 
 from graphpose.checkpoint import save_checkpoint
 from graphpose.cli import main
+from graphpose.data.annotations.table import coco_category
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.errors import GraphposeError
 from graphpose.inference.predict import Predictor, find_images
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
+from graphpose.skeleton import CROWDPOSE
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,74 @@ def test_evaluate_prints_the_ten_figures(checkpoint, images, tmp_path, capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
         "AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def truth(images, tmp_path):
+    """The annotations of the two images, and a function that writes them and gives the arguments to evaluate them."""
+    truth = DemoDataset(2, size=96).ground_truth()
+    for index, image in enumerate(truth["images"]):
+        image["file_name"] = f"photo{index}.png"
+
+    def arguments(checkpoint):
+        (tmp_path / "truth.json").write_text(json.dumps(truth))
+        return [
+            "evaluate", "--checkpoint", str(checkpoint), "--annotations", str(tmp_path / "truth.json"), "--images",
+            str(images), "--long-edge", "0",
+        ]  # fmt: skip
+
+    return truth, arguments
+
+
+def test_a_size_that_nobody_has_is_a_dash(checkpoint, truth, capsys):
+    _, arguments = truth
+    assert main(arguments(checkpoint)) == 0
+    assert "APL  –" in capsys.readouterr().out
+
+
+def test_the_number_of_detections_that_count_can_be_set(checkpoint, truth, capsys):
+    _, arguments = truth
+    figures = []
+    for count in ("1", "20"):
+        assert main([*arguments(checkpoint), "--max-detections", count]) == 0
+        figures.append(capsys.readouterr().out)
+    assert main([*arguments(checkpoint), "--max-detections", "0"]) == 2
+    assert "--max-detections 0 must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"num_keypoints": 0, "keypoints": [0] * 51}, {"iscrowd": 1}, None])
+def test_nobody_to_score_is_said_before_the_work_and_no_figure_is_printed(checkpoint, truth, change, capsys):
+    content, arguments = truth
+    for annotation in content["annotations"]:
+        annotation.update(change or {})
+    if change is None:
+        content["annotations"].clear()
+    for command in ("evaluate", "tune"):
+        words = [command, *arguments(checkpoint)[1:]]
+        assert main(words) == 2
+        captured = capsys.readouterr()
+        assert "nobody to score" in captured.err
+        assert "AP" not in captured.out
+
+
+def test_a_test_set_without_annotations_gives_the_servers_file_and_no_figure(checkpoint, truth, tmp_path, capsys):
+    content, arguments = truth
+    content["annotations"].clear()
+    assert main([*arguments(checkpoint), "--out", str(tmp_path / "results.json")]) == 0
+    out = capsys.readouterr().out
+    assert "nobody to score" in out
+    assert "AP" not in out
+    assert json.loads((tmp_path / "results.json").read_text())
+
+
+def test_one_image_without_a_crowd_index_is_named_and_changes_no_rules(checkpoint, truth, capsys):
+    content, arguments = truth
+    content["categories"][0] = coco_category(CROWDPOSE)
+    content["images"][0]["crowdIndex"] = 0.5
+    for annotation in content["annotations"]:
+        annotation["keypoints"] = annotation["keypoints"][: 3 * 14]
+    assert main(arguments(checkpoint)) == 2
+    assert f"image {content['images'][1]['id']} has none" in capsys.readouterr().err
 
 
 def test_evaluate_writes_what_the_server_takes_and_fuses_views(checkpoint, images, tmp_path, capsys):

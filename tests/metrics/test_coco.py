@@ -130,8 +130,22 @@ def test_exchanged_sides_score_the_similarity_of_what_stays() -> None:
 
 
 def test_no_results_score_zero() -> None:
-    truth = truth_of(persons(2), COCO)
-    assert evaluate_coco(truth, [], COCO) == dict.fromkeys(METRICS, 0.0)
+    large = truth_of(persons(2), COCO)
+    assert evaluate_coco(large, [], COCO) == dict.fromkeys(METRICS, 0.0) | {"APM": -1.0, "ARM": -1.0}
+    medium = truth_of(persons(2), COCO, area=40.0**2)
+    assert evaluate_coco(medium, [], COCO) == dict.fromkeys(METRICS, 0.0) | {"APL": -1.0, "ARL": -1.0}
+
+
+@pytest.mark.parametrize("area", [0.5, 32.0**2, 50.0**2, 96.0**2, 1e5])
+@pytest.mark.parametrize("change", [{}, {"iscrowd": 1}, {"num_keypoints": 0}])
+def test_without_results_there_are_no_figures_of_the_same_sizes_as_with_wrong_ones(
+    area: float, change: dict[str, int]
+) -> None:
+    truth = truth_of(persons(3), COCO, area)
+    for annotation in truth["annotations"]:
+        annotation |= change
+    wrong = results_of(truth_of(persons(3), COCO, area), 1e4)
+    assert evaluate_coco(truth, [], COCO) == evaluate_coco(truth, wrong, COCO)
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS)
