@@ -130,6 +130,9 @@ def test_two_persons_keypoints_in_one_place_both_come_back():
     poses = Decoder(spec)(*fields_of(np.stack([left, right]), [100, 100], spec, (300, 300)))
     assert len(poses) == 2
     assert matches(poses, left) == matches(poses, right) == 4
+    whole = Decoder(spec, DecoderConfig(max_copies=1, min_bridge_share=1.1))  # neither splits nor bridges
+    poses = whole(*fields_of(np.stack([left, right]), [100, 100], spec, (300, 300)))
+    assert matches(poses, left) + matches(poses, right) < 8
 
 
 def test_unconnected_limbs_still_yield_poses_and_no_limbs_yield_keypoints():
@@ -256,6 +259,15 @@ def test_the_spread_channel_leans_on_the_surer_cells():
     sure = Decoder(FieldSpec(POINTS, 8), DecoderConfig(use_spread=True))(pif, paf).keypoints[0, 0, 0]
     plain = Decoder(FieldSpec(POINTS, 8))(pif, paf).keypoints[0, 0, 0]
     assert abs(sure - 84) < abs(plain - 84) / 4
+
+
+def test_a_few_stray_cells_of_a_keypoint_are_none_of_their_own_unless_all_are_kept():
+    spec = FieldSpec(POINTS, 8)
+    pif, paf = fields_of(np.array([[(84, 44, 2), (0, 0, 0)]]), [100], spec, (81, 161))
+    pif[0, 1, 4:6, 9] += 1.2  # two of sixteen cells: out of a scale's reach (0.78 cells), within twice that
+    assert len(Decoder(spec)(pif, paf)) == 1
+    assert len(Decoder(spec, DecoderConfig(straggler_share=0))(pif, paf)) == 2
+    assert len(Decoder(spec, DecoderConfig(straggler_reach=1))(pif, paf)) == 2
 
 
 def test_a_whole_person_scores_above_a_fragment():
