@@ -2,6 +2,7 @@
 
 import gc
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -12,6 +13,9 @@ import pytest
 import torch
 
 from tests.emulated_cuda import EmulatedCuda
+
+# h5py asks for it when it is first imported, which starts a process once and for all
+platform.uname().processor  # noqa: B018
 
 
 @pytest.fixture(scope="session")
