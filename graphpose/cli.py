@@ -35,96 +35,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="graphpose", description=__doc__)
     parser.add_argument("--version", action="version", version=f"graphpose {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-
-    predict = commands.add_parser("predict", help="find people in photographs", description=run_predict.__doc__)
-    predict.add_argument("images", nargs="+", type=Path, help="image files or folders")
-    _add_checkpoint_option(predict)
-    predict.add_argument("--out", type=Path, default=Path("predictions"), help="output folder (default: predictions)")
-    predict.add_argument("--no-drawings", action="store_true", help="write results.json only")
-    _add_decoder_option(predict)
-    _add_network_options(predict)
-    predict.set_defaults(run=run_predict)
-
-    evaluate = commands.add_parser("evaluate", help="metrics of a checkpoint", description=run_evaluate.__doc__)
-    _add_checkpoint_option(evaluate)
-    evaluate.add_argument("--annotations", type=Path, required=True, help="COCO, CrowdPose or MPII file")
-    evaluate.add_argument("--images", type=Path, required=True, help="folder of its images")
-    evaluate.add_argument("--batch-size", type=int, default=1, help="images per batch (default: 1)")
-    evaluate.add_argument("--workers", type=int, default=0, help="loader processes (default: 0)")
-    evaluate.add_argument("--out", type=Path, help="write the poses for the server: .json, of MPII's release .mat")
-    evaluate.add_argument(
-        "--max-detections", type=int, default=20, help="poses per image that count, not for MPII (default: 20)"
-    )
-    evaluate.add_argument("--single", action="store_true", help="MPII: the .mat of persons who stand apart")
-    evaluate.add_argument("--dataset", choices=("coco", "crowdpose", "mpii"), help="whose rules (default: the file's)")
-    _add_category_option(evaluate)
-    evaluate.add_argument("--split", choices=("train", "test"), help="of MPII's official release")
-    evaluate.add_argument("--groups", type=Path, help="MPII's groups_v12.mat, for its official release")
-    evaluate.add_argument(
-        "--evaluator", choices=("pycocotools", "fast"), default="pycocotools", help="of COCO and CrowdPose"
-    )
-    _add_decoder_option(evaluate)
-    _add_network_options(evaluate)
-    evaluate.set_defaults(run=run_evaluate)
-
-    tune = commands.add_parser(
-        "tune", help="choose the decoder's thresholds for a checkpoint", description=run_tune.__doc__
-    )
-    _add_checkpoint_option(tune)
-    tune.add_argument("--annotations", type=Path, required=True, help="COCO-format keypoint file of a validation set")
-    tune.add_argument("--images", type=Path, required=True, help="folder of its images")
-    _add_category_option(tune)
-    tune.add_argument("--out", type=Path, default=Path("decoder.json"), help="the settings (default: decoder.json)")
-    tune.add_argument("--limit", type=int, help="only the first N images; each takes 6 MB at 641 pixels")
-    tune.add_argument("--rounds", type=int, default=2, help="passes over all settings, at most (default: 2)")
-    _add_network_options(tune)
-    tune.set_defaults(run=run_tune)
-
-    check = commands.add_parser("check", help="look for defects in a data set", description=run_check.__doc__)
-    check.add_argument("annotations", type=Path, help="COCO format, CrowdPose or MPII annotation file")
-    check.add_argument("--images", type=Path, help="folder of its images; without it only the records are looked at")
-    _add_category_option(check)
-    check.add_argument("--report", type=Path, help="write the report here, as JSON")
-    check.set_defaults(run=run_check)
-
-    demo = commands.add_parser(
-        "demo", help="write rendered scenes as a COCO-format data set", description=run_demo.__doc__
-    )
-    demo.add_argument("out", type=Path, help="folder that gets annotations.json and images/")
-    demo.add_argument("--scenes", type=int, default=200, help="how many (default: 200)")
-    demo.add_argument("--seed", type=int, default=2**31, help="stream of scenes (default: 2147483648)")
-    demo.add_argument("--size", type=int, default=160, help="pixels on a side (default: 160)")
-    demo.add_argument("--max-persons", type=int, default=6, help="most persons in a scene (default: 6)")
-    demo.set_defaults(run=run_demo)
-
-    export = commands.add_parser("export", help="write an ONNX file", description=run_export.__doc__)
-    export.add_argument("checkpoint", type=Path)
-    export.add_argument("out", type=Path, help="the .onnx file")
-    export.set_defaults(run=run_export)
-
-    pack = commands.add_parser("pack", help="make a small file of a trained network", description=run_pack.__doc__)
-    pack.add_argument("checkpoint", type=Path, help="checkpoint or folder of a run")
-    pack.add_argument("out", type=Path, help="the .safetensors file")
-    pack.add_argument(
-        "--weights", choices=("int8", "float16", "float32"), default="int8", help="of convolutions (default: int8)"
-    )
-    pack.add_argument("--card", type=Path, help="JSON object of texts: data, licence, scores, …")
-    _add_decoder_option(pack)
-    _add_usage_options(pack)
-    pack.set_defaults(run=run_pack)
-
-    imported = commands.add_parser(
-        "import", help="make a checkpoint of an OpenPifPaf network", description=run_import.__doc__
-    )
-    imported.add_argument(
-        "source", help="OpenPifPaf file, or pifpaf-resnet50, -resnet101, -resnet152, -resnext50 to download it"
-    )
-    imported.add_argument("--out", type=Path, default=Path("baseline.pt"), help="the checkpoint (default: baseline.pt)")
-    imported.set_defaults(run=run_import)
-
-    info = commands.add_parser("info", help="what a checkpoint holds", description=run_info.__doc__)
-    info.add_argument("checkpoint", type=Path)
-    info.set_defaults(run=run_info)
+    for name, purpose, add_options, run in (
+        ("predict", "find people in photographs", _add_predict_options, run_predict),
+        ("evaluate", "metrics of a checkpoint", _add_evaluate_options, run_evaluate),
+        ("tune", "choose the decoder's thresholds for a checkpoint", _add_tune_options, run_tune),
+        ("check", "look for defects in a data set", _add_check_options, run_check),
+        ("demo", "write rendered scenes as a COCO-format data set", _add_demo_options, run_demo),
+        ("export", "write an ONNX file", _add_export_options, run_export),
+        ("pack", "make a small file of a trained network", _add_pack_options, run_pack),
+        ("import", "make a checkpoint of an OpenPifPaf network", _add_import_options, run_import),
+        ("info", "what a checkpoint holds", _add_info_options, run_info),
+    ):
+        command = commands.add_parser(name, help=purpose, description=run.__doc__)
+        add_options(command)
+        command.set_defaults(run=run)
     return parser
 
 
@@ -181,6 +105,15 @@ def _usage(options: argparse.Namespace, content: Mapping[str, Any]) -> UsageConf
     return usage
 
 
+def _add_predict_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", type=Path, help="image files or folders")
+    _add_checkpoint_option(parser)
+    parser.add_argument("--out", type=Path, default=Path("predictions"), help="output folder (default: predictions)")
+    parser.add_argument("--no-drawings", action="store_true", help="write results.json only")
+    _add_decoder_option(parser)
+    _add_network_options(parser)
+
+
 def run_predict(options: argparse.Namespace) -> int:
     """Find people in photographs; writes <name>.poses.png for each and results.json (COCO-results format)."""
     from graphpose.fields.config import DecoderConfig
@@ -204,6 +137,28 @@ def run_predict(options: argparse.Namespace) -> int:
             print(f"{path}: {len(found)} person{'' if len(found) == 1 else 's'}")
     print(f"written to {options.out}")
     return 1 if failed else 0
+
+
+def _add_evaluate_options(parser: argparse.ArgumentParser) -> None:
+    _add_checkpoint_option(parser)
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO, CrowdPose or MPII file")
+    parser.add_argument("--images", type=Path, required=True, help="folder of its images")
+    parser.add_argument("--batch-size", type=int, default=1, help="images per batch (default: 1)")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes (default: 0)")
+    parser.add_argument("--out", type=Path, help="write the poses for the server: .json, of MPII's release .mat")
+    parser.add_argument(
+        "--max-detections", type=int, default=20, help="poses per image that count, not for MPII (default: 20)"
+    )
+    parser.add_argument("--single", action="store_true", help="MPII: the .mat of persons who stand apart")
+    parser.add_argument("--dataset", choices=("coco", "crowdpose", "mpii"), help="whose rules (default: the file's)")
+    _add_category_option(parser)
+    parser.add_argument("--split", choices=("train", "test"), help="of MPII's official release")
+    parser.add_argument("--groups", type=Path, help="MPII's groups_v12.mat, for its official release")
+    parser.add_argument(
+        "--evaluator", choices=("pycocotools", "fast"), default="pycocotools", help="of COCO and CrowdPose"
+    )
+    _add_decoder_option(parser)
+    _add_network_options(parser)
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
@@ -264,6 +219,17 @@ def run_evaluate(options: argparse.Namespace) -> int:
     return 1 if evaluation.errors else 0
 
 
+def _add_tune_options(parser: argparse.ArgumentParser) -> None:
+    _add_checkpoint_option(parser)
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO-format keypoint file of a validation set")
+    parser.add_argument("--images", type=Path, required=True, help="folder of its images")
+    _add_category_option(parser)
+    parser.add_argument("--out", type=Path, default=Path("decoder.json"), help="the settings (default: decoder.json)")
+    parser.add_argument("--limit", type=int, help="only the first N images; each takes 6 MB at 641 pixels")
+    parser.add_argument("--rounds", type=int, default=2, help="passes over all settings, at most (default: 2)")
+    _add_network_options(parser)
+
+
 def run_tune(options: argparse.Namespace) -> int:
     """Choose the decoder's thresholds for a checkpoint on a validation set, starting from those it carries; writes them
     as JSON for --decoder of predict and evaluate. Report figures on another set than this one."""
@@ -292,6 +258,10 @@ def run_tune(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_info_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path)
+
+
 def run_info(options: argparse.Namespace) -> int:
     """Configuration, skeleton and training state of a checkpoint."""
     from graphpose.checkpoint import load_checkpoint
@@ -308,6 +278,17 @@ def run_info(options: argparse.Namespace) -> int:
     for name, value in content.get("card", {}).items():
         print(f"{name}: {value}")
     return 0
+
+
+def _add_pack_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help="checkpoint or folder of a run")
+    parser.add_argument("out", type=Path, help="the .safetensors file")
+    parser.add_argument(
+        "--weights", choices=("int8", "float16", "float32"), default="int8", help="of convolutions (default: int8)"
+    )
+    parser.add_argument("--card", type=Path, help="JSON object of texts: data, licence, scores, …")
+    _add_decoder_option(parser)
+    _add_usage_options(parser)
 
 
 def run_pack(options: argparse.Namespace) -> int:
@@ -339,6 +320,13 @@ def _read_card(path: Path) -> dict[str, str]:
     return card
 
 
+def _add_import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", help="OpenPifPaf file, or pifpaf-resnet50, -resnet101, -resnet152, -resnext50 to download it"
+    )
+    parser.add_argument("--out", type=Path, default=Path("baseline.pt"), help="the checkpoint (default: baseline.pt)")
+
+
 def run_import(options: argparse.Namespace) -> int:
     """Make a checkpoint of a network that OpenPifPaf trained, from its file (v0.8, or 0.11 to 0.13), of which nothing
     is run, or from the name of a published baseline, which is downloaded from its authors' address."""
@@ -360,6 +348,13 @@ def run_import(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_check_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("annotations", type=Path, help="COCO format, CrowdPose or MPII annotation file")
+    parser.add_argument("--images", type=Path, help="folder of its images; without it only the records are looked at")
+    _add_category_option(parser)
+    parser.add_argument("--report", type=Path, help="write the report here, as JSON")
+
+
 def run_check(options: argparse.Namespace) -> int:
     """Count what a data set holds and name every defect of its records and images; exit status 1 if it has errors."""
     from graphpose.data.check import check_dataset
@@ -371,6 +366,14 @@ def run_check(options: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
+def _add_demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", type=Path, help="folder that gets annotations.json and images/")
+    parser.add_argument("--scenes", type=int, default=200, help="how many (default: 200)")
+    parser.add_argument("--seed", type=int, default=2**31, help="stream of scenes (default: 2147483648)")
+    parser.add_argument("--size", type=int, default=160, help="pixels on a side (default: 160)")
+    parser.add_argument("--max-persons", type=int, default=6, help="most persons in a scene (default: 6)")
+
+
 def run_demo(options: argparse.Namespace) -> int:
     """Write the demo's rendered scenes as files. Training with seed n takes stream n; the default stream is the one
     that runs are evaluated on, so tune on another."""
@@ -380,6 +383,11 @@ def run_demo(options: argparse.Namespace) -> int:
     write_demo(options.out, DemoDataset(options.scenes, options.seed, options.size, options.max_persons))
     print(f"{options.scenes} scenes written to {options.out}")
     return 0
+
+
+def _add_export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path, help="the .onnx file")
 
 
 def run_export(options: argparse.Namespace) -> int:

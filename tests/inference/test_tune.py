@@ -17,15 +17,49 @@ from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
+from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.spec import FieldSpec
 from graphpose.inference.evaluate import evaluate
-from graphpose.inference.tune import choose_thresholds, collect_fields
+from graphpose.inference.tune import GRID, choose_thresholds, collect_fields, coordinate_ascent
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
-from graphpose.skeleton import COCO
+from graphpose.skeleton import COCO, Skeleton
 from tests.oracle import Oracle
 
-GRID = {"keypoint_threshold limb_threshold": (0.1, 0.2), "peak_threshold": (0.05, 0.1)}
+STICK = FieldSpec(Skeleton("stick", ("a", "b"), ((0, 1),), (0.05, 0.05)), 8)
+SMALL_GRID = {"keypoint_threshold limb_threshold": (0.1, 0.2), "peak_threshold": (0.05, 0.1)}
+
+
+def faint_fields():
+    keypoints = torch.tensor([[[[40.0, 40, 2], [100, 40, 2]]]])
+    pif, paf = perfect_fields(encode(keypoints, torch.tensor([[100.0]]), STICK, (81, 161)))
+    pif[:, :, 0] *= 0.25
+    paf[:, :, 0] *= 0.25
+    return [(pif[0], paf[0])]
+
+
+def test_faint_fields_ask_for_lower_thresholds():
+    config, score, trials = coordinate_ascent(
+        faint_fields(), lambda poses: float((poses[0].keypoints[:, :, 2] > 0).sum()), STICK
+    )
+    assert score == 2
+    assert config.keypoint_threshold < 0.25
+    assert len(trials) > 10
+
+
+def test_the_start_is_kept_where_nothing_is_better():
+    start = DecoderConfig(radius=1.3)
+    config, score, _ = coordinate_ascent(faint_fields(), lambda poses: 0.0, STICK, config=start)
+    assert config == start
+    assert score == 0
+
+
+def test_every_setting_of_the_grid_exists_and_others_are_refused():
+    assert set(" ".join(GRID).split()) <= set(DecoderConfig.__dataclass_fields__)
+    with pytest.raises(GraphposeError, match="'radios' is no setting"):
+        coordinate_ascent(faint_fields(), lambda poses: 0.0, STICK, grid={"radios": (1.0,)})
+    with pytest.raises(GraphposeError, match="at least one image"):
+        coordinate_ascent([], lambda poses: 0.0, STICK)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +74,12 @@ def test_a_faint_network_gets_lower_thresholds_and_evaluation_confirms_the_score
     dataset, network, loader = faint
     fields = collect_fields(network, loader())
     assert [image.image_id for image in fields] == list(dataset.image_ids)
-    choice = choose_thresholds(network, fields, dataset.ground_truth(), grid=GRID)
+    choice = choose_thresholds(network, fields, dataset.ground_truth(), grid=SMALL_GRID)
     assert choice.before == 0
     assert choice.score > 0.8
     assert choice.config.keypoint_threshold < 0.25
     assert choice.config.limb_threshold < 0.25
-    assert choice.gains[-1][-1] == choice.score
+    assert choice.gains[-1][1].score == choice.score
     assert choice.lines()[-1].startswith(f"0.0000 → {choice.score:.4f} on 6 images")
     found = evaluate(network, build_decoder(network.spec, choice.config), loader(), dataset.ground_truth())
     assert found.metrics["AP"] == pytest.approx(choice.score, abs=1e-9)
@@ -67,15 +101,17 @@ def test_a_category_of_another_id_is_tuned_and_evaluated_alike(faint):
 
 def test_only_the_images_whose_fields_are_given_count(faint):
     dataset, network, loader = faint
-    choice = choose_thresholds(network, collect_fields(network, loader())[:2], dataset.ground_truth(), grid=GRID)
+    choice = choose_thresholds(network, collect_fields(network, loader())[:2], dataset.ground_truth(), grid=SMALL_GRID)
     assert choice.images == 2
     assert choice.score > 0.8
 
 
-def test_a_figure_that_the_metric_does_not_have_is_refused(faint):
+def test_a_metric_that_the_protocol_does_not_have_is_refused(faint):
     dataset, network, loader = faint
-    with pytest.raises(GraphposeError, match="no figure 'PCK'; it has AP,"):
-        choose_thresholds(network, collect_fields(network, loader()), dataset.ground_truth(), figure="PCK", grid=GRID)
+    with pytest.raises(GraphposeError, match="no metric 'PCK'; it has AP,"):
+        choose_thresholds(
+            network, collect_fields(network, loader()), dataset.ground_truth(), metric="PCK", grid=SMALL_GRID
+        )
 
 
 @pytest.fixture
