@@ -19,6 +19,7 @@ from graphpose.data.annotations.regions import run_length_sizes
 from graphpose.data.annotations.rules import Defect, Severity
 from graphpose.data.annotations.table import Annotations
 from graphpose.data.image import TURNS, exif_orientation, read_image, size_decides
+from graphpose.data.plausibility import implausible
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import Skeleton
 
@@ -115,7 +116,12 @@ def check_dataset(
         sizes[read] = actual[read]
         counts["images_read"] = int(read.sum())
     defects += _regions_of_another_size(table, sizes)
-    defects += _outside(table, sizes)
+    doubts = implausible(table, sizes)
+    if any(defect.severity == "error" for defect in defects):  # which may be why nobody is left
+        doubts = [doubt for doubt in doubts if doubt.kind != "no_persons"]
+    defects += doubts
+    if not any(doubt.kind == "coordinates_are_shares" for doubt in doubts):
+        defects += _outside(table, sizes)
     return CheckReport(str(path), None if folder is None else str(folder), table.skeleton.name, counts, defects)
 
 
@@ -181,9 +187,16 @@ def _size_defect(path: Path, image_id: int, recorded: tuple[int, int], actual: t
     exchanged = recorded == actual[::-1]
     kind = "width_and_height_exchanged" if exchanged else "image_of_another_size"
     severity: Severity = "warning" if exchanged else "error"
+    scale = actual[0] / recorded[0]
+    if exchanged:
+        cure = "exchange width and height in the record"
+    elif all(abs(scale * side - pixels) <= 1 for side, pixels in zip(recorded, actual, strict=True)):
+        cure = f"the record belongs to a version that is {1 / scale:.3g} times as large; scale its annotations, too"
+    else:
+        cure = "no scale explains that: the record belongs to another picture or to another cut of it"
     message = (
-        f"image {path} (id {image_id}) is {actual[1]}×{actual[0]} px, its record says {recorded[1]}×{recorded[0]}"
-        f"{'; exchange width and height in the record' if exchanged else '; the record belongs to another version'}"
+        f"image {path} (id {image_id}) is {actual[1]}×{actual[0]} px, its record says {recorded[1]}×{recorded[0]}; "
+        f"{cure}"
     )
     return Defect(kind, severity, message, image_id=image_id)
 

@@ -38,7 +38,7 @@ def read_image(path: Path, *, upright: bool = False, recorded: tuple[int, int] |
             size says that the annotations belong to the stored pixels.
 
     Returns:
-        (H, W, 3) uint8 RGB, complete.
+        (H, W, 3) uint8 RGB, complete; of a file of 16 bits a channel the upper 8 of the bits that it uses.
 
     Raises:
         GraphposeError: naming the file, when it is missing, empty, truncated or no image.
@@ -51,17 +51,29 @@ def read_image(path: Path, *, upright: bool = False, recorded: tuple[int, int] |
         raise GraphposeError(f"image {path} cannot be read: {error.strerror}") from None
     if not _is_closed(data):
         _check_complete(path, data)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # more pixels than OpenCV accepts, or no data at all
         image = None
     if image is None:
         raise GraphposeError(f"image {path} is not an image file that can be decoded; JPEG or PNG would be right")
+    if image.dtype == np.uint16:
+        image = _to_8_bits(image)
+    if image.dtype != np.uint8:
+        raise GraphposeError(f"image {path} has pixels of type {image.dtype}; 8 or 16 bits a channel would be right")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     orientation = _orientation(data) if upright or recorded is not None else 1
     if recorded is not None and recorded == image.shape[:2] and size_decides(orientation, recorded):
         return image
     return _turned(image, orientation)
+
+
+def _to_8_bits(image: np.ndarray) -> np.ndarray:
+    """The upper 8 of the bits that are used (8, 10, 12, 14 or 16, as cameras have them): 12-bit values in 16 bits would
+    be all but black."""
+    bits = max(8, -(-int(image.max()).bit_length() // 2) * 2)
+    return (image >> (bits - 8)).astype(np.uint8)
 
 
 def exif_orientation(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,7 +30,12 @@ from graphpose.nn.network import PoseNetwork
 from graphpose.packed import SHIPPED
 from graphpose.visualize import draw_poses, save_image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".dib", ".webp", ".avif", ".tif", ".tiff", ".gif", ".pbm",
+    ".pgm", ".ppm", ".pnm",
+)  # fmt: skip
 
 
 def input_sizes(batch: Batch) -> list[tuple[int, int]]:
@@ -183,7 +189,8 @@ class Predictor:
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Image files among ``paths``: files as they are, folders by the images in them, sorted.
+    """Image files among ``paths``: files as they are, folders by the images in them, sorted, without hidden files. A
+    line says how many other files were passed over.
 
     Raises:
         GraphposeError: a path does not exist, or a folder holds no image.
@@ -191,7 +198,12 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+            inside = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+            others = sorted({file.suffix or file.name for file in files if file not in inside})
+            if inside and others:
+                count, shown = len(files) - len(inside), ", ".join(others[:8])
+                logger.warning("%s: %d files that are no images are passed over (%s)", path, count, shown)
             if not inside:
                 raise GraphposeError(f"folder '{path}' holds no image ({', '.join(IMAGE_SUFFIXES)})")
             found += inside

@@ -128,7 +128,7 @@ def test_all_damages_at_once_are_all_named(tmp_path: Path) -> None:
         content["images"].insert(1, image)
         content["annotations"].insert(1, annotation)
         damage(content)
-    assert set(check(tmp_path, content).by_kind()) == set(DAMAGE)
+    assert set(check(tmp_path, content).by_kind()) == {*DAMAGE, "file_under_two_ids"}  # every image is 2.jpg
 
 
 def test_a_truncated_image_is_named_and_the_others_are_read(tmp_path: Path) -> None:
@@ -168,8 +168,12 @@ def test_exchanged_sides_are_suspected_without_the_image(tmp_path: Path) -> None
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps(content))
     report = check_dataset(path)
-    assert {d.kind for d in report.defects} == {"keypoint_outside_image"}
-    assert all("if width and height were exchanged" in d.message for d in report.defects)
+    outside = [d for d in report.defects if d.kind == "keypoint_outside_image"]
+    assert len(outside) == 5
+    assert all("if width and height were exchanged" in d.message for d in outside)
+    assert [d.message for d in report.defects if d not in outside] == [
+        "annotation 20 has a box (5, 3, 50, 34) that leaves its image of 40×60 px"
+    ]
 
 
 @pytest.mark.parametrize("content", [[], {}, {"images": []}, {"images": [{}], "annotations": [1]}, 7, None])

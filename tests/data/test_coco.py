@@ -368,6 +368,31 @@ def test_an_orientation_that_exif_does_not_know_is_none(tmp_path: Path, tag: int
     assert read_image(tmp_path / "odd.jpg", upright=True).shape == (40, 60, 3)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bits_a_channel_are_as_bright_as_eight(tmp_path: Path, bits: int, channels: int, suffix: str) -> None:
+    path = tmp_path / f"deep{suffix}"
+    shape = (30, 40, 3) if channels == 3 else (30, 40)
+    values = np.random.default_rng(0).integers(0, 2**bits, shape).astype(np.uint16)
+    values[0] = 2**bits - 1
+    cv2.imwrite(str(path), values)
+    expected = (values >> (bits - 8)).astype(np.uint8)
+    expected = expected[..., ::-1] if channels == 3 else np.repeat(expected[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+def test_an_all_black_picture_of_sixteen_bits_is_black(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros((4, 5, 3), np.uint16))
+    assert not read_image(tmp_path / "black.png").any()
+
+
+def test_pixels_that_are_no_integers_are_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "float.tif"), np.full((4, 5, 3), 0.5, np.float32))
+    with pytest.raises(GraphposeError, match=r"float\.tif"):
+        read_image(tmp_path / "float.tif")
+
+
 def test_images_are_rgb(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "red.png"), np.full((4, 5, 3), (0, 0, 255), np.uint8))
     assert read_image(tmp_path / "red.png")[2, 2].tolist() == [255, 0, 0]

@@ -13,8 +13,9 @@ from graphpose.checkpoint import save_checkpoint
 from graphpose.cli import main
 from graphpose.data.annotations.table import coco_category
 from graphpose.data.demo.dataset import DemoDataset
+from graphpose.data.image import read_image
 from graphpose.errors import GraphposeError
-from graphpose.inference.predict import Predictor, find_images
+from graphpose.inference.predict import IMAGE_SUFFIXES, Predictor, find_images
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import CROWDPOSE
@@ -95,6 +96,24 @@ def test_missing_paths_and_empty_folders_are_named(tmp_path):
         find_images([tmp_path / "nothing.jpg"])
     with pytest.raises(GraphposeError, match="holds no image"):
         find_images([tmp_path])
+
+
+def test_folders_give_every_kind_of_image_no_hidden_file_and_a_line_on_the_others(tmp_path, caplog):
+    names = [f"a{suffix}" for suffix in IMAGE_SUFFIXES] + ["B.JPG", "c.jfif", "d.TIFF", "e.gif", "f.avif"]
+    for name in [*names, ".hidden.jpg", "._a.jpg", "notes.txt", "g.heic", "README"]:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.jpg").mkdir()
+    assert [path.name for path in find_images([tmp_path])] == sorted(names)
+    [message] = caplog.messages
+    assert "3 files that are no images are passed over (.heic, .txt, README)" in message
+    assert find_images([tmp_path / ".hidden.jpg"]) == [tmp_path / ".hidden.jpg"]  # named, it is taken
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in IMAGE_SUFFIXES if suffix not in (".pbm", ".pgm")])
+def test_every_kind_of_image_can_be_read(tmp_path, suffix):
+    data = cv2.imencode({".jfif": ".jpg"}.get(suffix, suffix), np.full((200, 300, 3), 255, np.uint8))[1]
+    (tmp_path / f"a{suffix}").write_bytes(data.tobytes())
+    assert read_image(tmp_path / f"a{suffix}").min() >= 250
 
 
 def test_a_missing_checkpoint_is_one_line_and_status_2(images, capsys):

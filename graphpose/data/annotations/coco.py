@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
@@ -79,11 +80,24 @@ def from_coco(
     order = np.argsort(image_index, kind="stable")
     records = [records[n] for n in order.tolist()]
     annotations = _columns(records, path, skeleton, category_id, table, image_index[order])
-    annotations = valid_annotations(annotations, report)
+    annotations = _with_counts(valid_annotations(annotations, report), report, log=told is None)
     annotations.keypoints[annotations.keypoints[:, :, 2] == 0] = 0
     if annotations.skeleton.limbs or not records:
         return annotations
     return _with_limbs(annotations, report, log=told is None)
+
+
+def _with_counts(annotations: Annotations, report: Report, log: bool) -> Annotations:
+    """Where every person states 0 labelled keypoints, which would leave nobody to score: the labels are counted."""
+    labelled = annotations.labelled
+    if not labelled.any() or annotations.num_keypoints[labelled].any():
+        return annotations
+    message = f"all {int(labelled.sum())} labelled persons state num_keypoints 0; their labels are counted instead"
+    report(Defect("keypoint_counts_are_zero", "warning", message))
+    if log:
+        logger.warning("%s: %s", annotations.path, message)
+    counted = (annotations.keypoints[:, :, 2] > 0).sum(axis=1)
+    return dataclasses.replace(annotations, num_keypoints=counted)
 
 
 def _with_limbs(annotations: Annotations, report: Report, log: bool) -> Annotations:
