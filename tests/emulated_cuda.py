@@ -32,7 +32,7 @@ WAITING = {
     aten.unique_dim.default, aten._unique2.default, aten.unique_consecutive.default, aten.equal.default,
     aten.repeat_interleave.Tensor, aten.bincount.default,
 }  # fmt: skip
-COPYING = {aten._to_copy.default, aten.copy_.default, aten._foreach_copy_.default}
+COPYING = {aten._to_copy.default, aten.copy_.default}
 # that CUDA takes from whichever device, or of which it moves small numbers itself
 MIXING = {aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default, aten.index_put.default}
 _current: EmulatedCuda | None = None
@@ -88,6 +88,9 @@ class EmulatedTensor(Tensor):
     @staticmethod
     def __tensor_unflatten__(inner: dict[str, Tensor], on: Any, *_: Any) -> EmulatedTensor:
         return EmulatedTensor(inner["held"], on)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.held.__reduce_ex__(protocol)  # a file has numbers, and says where they were
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"EmulatedTensor({self.held!r}, device={self.on})"

@@ -18,6 +18,7 @@ Source: Kreiss, Bertoni, Alahi, "PifPaf: Composite Fields for Human Pose Estimat
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,6 +28,7 @@ from torch import Tensor
 from graphpose.errors import GraphposeError
 from graphpose.fields.scatter import scatter_min
 from graphpose.fields.spec import PAF, PATCH_RADIUS, PIF, FieldSpec
+from graphpose.skeleton import Skeleton
 
 LIMB_RADIUS = 1.5  # cells; a limb is three cells wide
 LIMB_MARGIN = 2.0  # cells left out at either end of a limb
@@ -181,7 +183,7 @@ def _encode(
     labelled = (visibility > 0) & (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     if known is not None:
         labelled &= known.at(x, y, image_size)
-        ends = torch.tensor(spec.skeleton.limbs, dtype=torch.long, device=x.device).reshape(-1, 2)
+        ends, _ = _constants(spec.skeleton, x.device)
         limbs = _Known(known.table[:, :, ends].all(-1), known.regions)
         for field, planes in ((pif, known), (paf, limbs)):
             field[:, :, 0].masked_fill_(~planes.cells(spec.stride), torch.nan)
@@ -189,6 +191,13 @@ def _encode(
     scales = scales.float() / spec.stride
     _write_keypoints(pif, x, y, labelled, scales, spec)
     _write_limbs(paf, x, y, labelled, spec)
+
+
+@functools.cache
+def _constants(skeleton: Skeleton, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ends of the limbs (M, 2) int64 and sigmas (K,) float32; copied once, for the host waits for such a copy."""
+    ends = torch.tensor(skeleton.limbs, dtype=torch.long, device=device).reshape(-1, 2)
+    return ends, torch.tensor(skeleton.sigmas, dtype=torch.float32, device=device)
 
 
 def perfect_fields(targets: Targets) -> tuple[Tensor, Tensor]:
@@ -249,7 +258,7 @@ def _write_keypoints(pif: Tensor, x: Tensor, y: Tensor, labelled: Tensor, scales
     # (n,) each; ordered by image, person, keypoint, so that the lower person index wins a tie
     image, person, keypoint = labelled.nonzero(as_tuple=True)
     x, y = x[image, person, keypoint], y[image, person, keypoint]
-    sigmas = torch.tensor(spec.skeleton.sigmas, dtype=torch.float32, device=x.device)
+    _, sigmas = _constants(spec.skeleton, x.device)
     scale = scales[image, person]
     scale = torch.where(scale > 0, sigmas[keypoint] * scale, torch.nan)
 
@@ -279,7 +288,7 @@ def _keypoint_covers(x: Tensor, y: Tensor) -> _Covers:
 def _write_limbs(paf: Tensor, x: Tensor, y: Tensor, labelled: Tensor, spec: FieldSpec) -> None:
     if spec.skeleton.num_limbs == 0:
         return
-    ends = torch.tensor(spec.skeleton.limbs, device=x.device)  # (M, 2)
+    ends, _ = _constants(spec.skeleton, x.device)
     image, person, limb = (labelled[:, :, ends[:, 0]] & labelled[:, :, ends[:, 1]]).nonzero(as_tuple=True)
     first, second = ends[limb].unbind(-1)
     x1, y1 = x[image, person, first], y[image, person, first]

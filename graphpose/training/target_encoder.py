@@ -16,7 +16,8 @@ class TargetEncoder:
     """Copies batches to the device and encodes their targets there.
 
     Encoding has to ask the device how many cells are covered, and waits for the answer. On CUDA both are therefore done
-    on a stream of their own: it waits for its own work alone, while the device is still busy with the step before.
+    on a stream of their own: it waits for its own work alone, while the device is still busy with the step before. Its
+    small kernels go before those of the step, or the host would wait for a place among them.
 
     Args:
         device: that trains.
@@ -27,7 +28,7 @@ class TargetEncoder:
     def __init__(self, device: torch.device, spec: FieldSpec, channels_last: bool) -> None:
         self.device, self.spec = device, spec
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Images and targets on the device.

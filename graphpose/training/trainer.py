@@ -30,7 +30,7 @@ from graphpose.training.backends import backends
 from graphpose.training.config import TrainConfig
 from graphpose.training.ema import ModelEma
 from graphpose.training.meter import EpochMeter
-from graphpose.training.optimizer import learning_rate_factor, make_optimizer
+from graphpose.training.optimizer import learning_rate_factor, load_optimizer_state, make_optimizer
 from graphpose.training.random_state import random_states, restore_random_states
 from graphpose.training.target_encoder import TargetEncoder
 
@@ -368,7 +368,7 @@ class Trainer:
         """
         if "optimizer" not in state:
             raise GraphposeError("this checkpoint holds weights only; it can be used, but not trained on")
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer_state(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None and state["ema_steps"] is not None:
             self.ema.steps = state["ema_steps"]
