@@ -88,6 +88,7 @@ def coco_val(data_root) -> Annotations:
     return read_annotations(data_root / "coco" / "annotations" / "person_keypoints_val2017.json.gz")
 
 
+@pytest.mark.slow
 def test_distances_of_coco_train2017_are_those_of_the_paper_s_prior(train2017):
     statistics = pose_statistics(train2017).result()
     expected = {

@@ -183,6 +183,7 @@ def test_the_v1_file_is_recognised_and_cannot_be_loaded_as_v15(resnet50_v1_file)
         Backbone("resnet50", (16,), pretrained=str(resnet50_v1_file), variant="v1.5")
 
 
+@pytest.mark.slow
 def test_the_v1_file_classifies_photographs_surely_only_with_v1_strides(resnet50_v1_file):
     photographs = sorted(Path(os.environ["GRAPHPOSE_DATA"]).glob("coco/val2017/*.jpg"))[:12]
     if len(photographs) < 12:

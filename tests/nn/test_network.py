@@ -215,6 +215,7 @@ def test_freezing_the_backbone_stops_its_gradients_and_statistics():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjacency", ["none", "dynamic"])
 def test_network_and_loss_learn_one_scene(adjacency):
     network = small(adjacency=adjacency).train()
