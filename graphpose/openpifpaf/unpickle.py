@@ -39,7 +39,7 @@ def load_pickle(path: Path) -> Any:
 
     Raises:
         GraphposeError: the file cannot be read, is truncated, is no pickle, or asks for a call that is not one of
-            :data:`CALLS`; the message names it.
+            :data:`~graphpose.openpifpaf.pickled_objects.CALLS`; the message names it.
     """
     path = Path(path)
     try:

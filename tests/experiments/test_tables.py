@@ -37,7 +37,7 @@ def test_parameters_are_those_of_table_4(capsys):
 
 def test_parameters_are_put_on_the_page(tmp_path, capsys):
     page = tmp_path / "results.md"
-    assert tables.main(["parameters", "--page", str(page)]) == 0
+    assert tables.main(["table4", "--page", str(page)]) == 0
     assert "| DGCN-50 | 3 | 125.1 | 127 |" in page.read_text()
 
 

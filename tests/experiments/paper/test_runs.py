@@ -212,6 +212,19 @@ def test_a_setting_that_no_run_takes_is_refused_before_anything_starts(tmp_path)
         runs_of("baseline", tmp_path, data="cooc")
 
 
+def test_a_run_from_a_baseline_is_known_by_the_baselines_bytes(tmp_path, monkeypatch):
+    """Where the named configuration names the file as where a setting does."""
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    for content in (b"one", b"another", b"one"):
+        (tmp_path / "baseline.pt").write_bytes(content)
+        table_runs.file_digest.cache_clear()
+        (run,) = runs_of("DGCN-A_d", tmp_path, data="coco_from_pifpaf")
+        folders.append(run.folder)
+    assert folders[0] == folders[2] != folders[1]
+    assert run.arguments == ["coco_from_pifpaf", "seed=1"]
+
+
 def test_a_run_keeps_the_folder_it_was_made_in(tmp_path):
     """Under these names runs lie on disks. A key that comes later goes into LATER_KEYS; these names do not change."""
     names = [
