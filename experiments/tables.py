@@ -39,6 +39,7 @@ from experiments.paper.budget import BUDGET_KEYS, epochs_that_fit
 from experiments.paper.report import Line, comma_separated, markdown, replace_section
 from experiments.paper.rows import PUBLISHED_TABLES, TABLES, Row, Table
 from experiments.paper.runs import (
+    MACHINE_KEYS,
     Outcome,
     TableRun,
     execute,
@@ -138,17 +139,20 @@ def make_published(options: argparse.Namespace) -> None:
         print(f"tables.py: {missing}", file=sys.stderr)
     if options.list:
         return
-    for row, evaluation in rows.items() if may_run else ():
-        if evaluation and not evaluation.figures:
-            print_line(f"{row.name}: {evaluation.source}, {published.state_of(evaluation)}")
-            evaluation.run()
+    to_run = [evaluation for evaluation in rows.values() if may_run and evaluation and not evaluation.figures]
+    for evaluation in to_run[1:]:
+        evaluation.network()  # a wrong file is found before hours are spent on the others
+    for evaluation in to_run:
+        print_line(f"{evaluation.row.name}: {evaluation.source}, {published.state_of(evaluation)}")
+        evaluation.run()
     sources = [f"{name.removeprefix('pifpaf-')}={path.name}" for name, path in given.items()]  # no machine's paths
     words = [options.table, "--published", *sources, "--data", data]
     words += ["--rows", *options.rows] if options.rows else []
     words += ["--set", *headline(extra)] if headline(extra) else []
     command = shlex.join(["python", "experiments/tables.py", *words])
     name = " ".join([options.table, "published", data, *options.rows, *sources, *headline(extra)])
-    text = published.published_markdown(table, rows, data, command, comparable=data == "coco")
+    comparable = data == "coco" and extra.keys() <= {*MACHINE_KEYS, "evaluation_batch_size"}
+    text = published.published_markdown(table, rows, data, command, comparable)
     options.page = options.page or PAGE
     write_table(options, name, text, published.published_csv(table, rows))
     if missing and may_run:

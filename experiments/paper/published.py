@@ -201,7 +201,8 @@ class PublishedEvaluation:
             annotations, images = find_files(self.settings.data, "val")
             dataset = open_dataset(annotations, images, skeleton=network.spec.skeleton)
             done = self.poses()
-            self._keep(done)  # without what was cut short
+            lines = "".join(_line(image_id, poses) for image_id, poses in done.items())
+            _write(self.folder / "poses.jsonl", lines)  # without what was cut short
             ids = [image_id for image_id in dataset.image_ids if image_id not in done]
             if ids:
                 left = open_dataset(annotations, images, skeleton=network.spec.skeleton, image_ids=ids)
@@ -263,9 +264,6 @@ class PublishedEvaluation:
                 "there and start again, the others are kept"
             )
 
-    def _keep(self, poses: Mapping[int, list[dict[str, Any]]]) -> None:
-        _write(self.folder / "poses.jsonl", "".join(_line(image_id, one) for image_id, one in poses.items()))
-
 
 def _line(image_id: int, poses: list[dict[str, Any]]) -> str:
     return json.dumps({"image_id": int(image_id), "poses": poses}) + "\n"
@@ -297,7 +295,7 @@ def published_markdown(
         rows: its published rows with their evaluations; None where the weights are not here.
         data: named configuration.
         command: that makes the table.
-        comparable: the data are the paper's.
+        comparable: data and settings are the paper's.
     """
     metrics, first = table.metrics, table.metrics[0]
     head = ["row", "weights", *(f"{metric} (paper)" for metric in metrics), f"{first} − paper", "state"]
@@ -316,7 +314,7 @@ def published_markdown(
         "Evaluated, not trained. A file other than the published one stands by its name and the begin of its hash."
     )
     if not comparable:
-        out.append("The paper's figures are on COCO val2017; they stand here for orientation.")
+        out.append("The paper's figures are on COCO val2017 at 641 pixels; they stand here for orientation.")
     return "\n".join([*out, ""])
 
 
