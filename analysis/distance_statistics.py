@@ -22,7 +22,7 @@ import numpy as np
 from graphpose import __version__
 from graphpose.data.annotations.read import read_annotations
 from graphpose.data.annotations.subsets import CROWD_BANDS, SIZE_BANDS, in_crowd_band, in_size_band, visible_only
-from graphpose.errors import GraphposeError
+from graphpose.errors import GraphposeError, escape_output
 from graphpose.graphs.statistics import PoseStatistics, StatisticsAccumulator, pose_statistics
 from graphpose.skeleton import SKELETONS, get_skeleton
 
@@ -143,6 +143,7 @@ def draw(statistics: PoseStatistics, path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, or 1 after printing what was wrong with the input."""
+    escape_output()
     parser = argparse.ArgumentParser(description="Mean, deviation and count of scaled keypoint distances (M_d, Eq. 5).")
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="COCO-format json(.gz), or MPII as mat, h5 or json"

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from graphpose.data.annotations.subsets import SIZE_BANDS
 from graphpose.data.image import read_image
 from graphpose.data.open import open_dataset
-from graphpose.errors import GraphposeError
+from graphpose.errors import GraphposeError, escape_output
 from graphpose.metrics.error_analysis import (
     ERRORS,
     KEYPOINT_ERRORS,
@@ -166,6 +166,7 @@ def read_results(path: Path, skeleton: Skeleton, ground_truth: Mapping[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    escape_output()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", type=Path, required=True, help="COCO-format or MPII annotation file")
     parser.add_argument("--results", type=Path, required=True, help="poses in COCO-results format")
@@ -184,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     rows = rows_of(analysis, gains)
     text = markdown(rows)
-    (options.out / "errors.md").write_text(text)
+    (options.out / "errors.md").write_text(text, encoding="utf-8")
     with (options.out / "errors.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [*rows[0], "AP"])
         writer.writeheader()

@@ -18,7 +18,7 @@ import numpy as np
 
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.image import read_image
-from graphpose.errors import GraphposeError
+from graphpose.errors import GraphposeError, escape_output
 from graphpose.inference.predict import Predictor, find_images
 from graphpose.visualize import contact_sheet, draw_poses, save_image
 
@@ -55,6 +55,7 @@ def pictures(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw one sheet; returns the exit status."""
+    escape_output()
     options = build_parser().parse_args(arguments)
     try:
         if not options.images and not options.demo:

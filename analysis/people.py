@@ -40,7 +40,7 @@ from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.matching import match_keypoints
 from graphpose.data.open import open_dataset
-from graphpose.errors import GraphposeError
+from graphpose.errors import GraphposeError, escape_output
 from graphpose.fields.config import DecoderConfig
 from graphpose.inference.predict import Predictor, predict_batches
 from graphpose.metrics.coco import coco_results, run_coco_evaluation, summarise
@@ -273,6 +273,7 @@ def _name(path: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    escape_output()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pair: Any = {"nargs": 2, "metavar": ("FILE", "FOLDER")}
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED, help="(default: the network that graphpose ships)")

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphpose.errors import GraphposeError
+from graphpose.errors import GraphposeError, escape_output
 
 SAY_NOTHING = ("resume",)  # settings that differ between runs whatever they are
 
@@ -185,6 +185,7 @@ def find_runs(root: Path, names: Sequence[str]) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    escape_output()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="runs, by number or folder (default: all)")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs (default: runs)")

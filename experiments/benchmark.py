@@ -21,7 +21,7 @@ if not __package__:  # a script: packages are found beside its folder, and its f
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from experiments.benchmarks.options import add_parsers
-from graphpose.errors import GraphposeError
+from graphpose.errors import GraphposeError, escape_output
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,6 +40,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one benchmark and print its JSON object; returns the exit status."""
+    escape_output()
     options = build_parser().parse_args(arguments)
     try:
         print(json.dumps(measure(options)))

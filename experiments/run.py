@@ -35,7 +35,7 @@ from experiments.configs.settings import build_settings
 from experiments.running.launch import sacred_arguments
 from experiments.running.records import ExplainedConfig, LateExperiment, without_progress_bars
 from experiments.running.resume import refuse_changes, stored_configuration
-from graphpose.errors import GraphposeError
+from graphpose.errors import GraphposeError, escape_output
 from graphpose.training.stop import Interrupted, StopRequest
 
 # "sys" lets tqdm see whether it writes to a terminal; its bars then do not fill the captured output
@@ -90,6 +90,7 @@ def command_line(arguments: list[str] | None = None) -> None:
     """Run from the command line; the exit status is 1 after a failure and 128 + signal after an interruption."""
     if os.environ.get("RANK", "0") != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 — for as long as the process lasts
+    escape_output()
     try:
         with STOP:  # from before the first step until Sacred has recorded how the run ended
             experiment.run_commandline(sacred_arguments(experiment, list(sys.argv if arguments is None else arguments)))

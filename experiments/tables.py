@@ -51,7 +51,7 @@ from experiments.paper.runs import (
     threads_of,
 )
 from experiments.paper.trainings import TrainingProcesses, gpus_for, locked
-from graphpose.errors import GraphposeError
+from graphpose.errors import GraphposeError, escape_output
 
 PAGE = Path("docs/results.md")
 
@@ -350,6 +350,7 @@ def add_published_option(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Make one table; returns the exit status."""
+    escape_output()
     options = build_parser().parse_args(arguments)
     try:
         options.table = "table4" if options.table == "parameters" else options.table

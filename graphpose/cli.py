@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphpose import __version__
-from graphpose.errors import GraphposeError
+from graphpose.errors import GraphposeError, escape_output
 
 if TYPE_CHECKING:
     from graphpose.fields.config import UsageConfig
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 something could not be read, 2 wrong usage or input."""
+    escape_output()
     parser = build_parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
@@ -252,8 +253,8 @@ def run_tune(options: argparse.Namespace) -> int:
     fields = collect_fields(network, itertools.islice(loader, options.limit), fusion=usage.fusion)
     start = DecoderConfig.from_dict(content["decoder"])
     choice = choose_thresholds(network, fields, dataset.ground_truth(), start, rounds=options.rounds)
-    print("\n".join(choice.lines()))
     choice.config.write(options.out)
+    print("\n".join(choice.lines()))
     print(f"written to {options.out}")
     return 0
 
@@ -360,9 +361,9 @@ def run_check(options: argparse.Namespace) -> int:
     from graphpose.data.check import check_dataset
 
     report = check_dataset(options.annotations, options.images, category=options.category)
-    print("\n".join(report.lines()))
     if options.report is not None:
         options.report.write_text(json.dumps(report.to_dict(), indent=1))
+    print("\n".join(report.lines()))
     return 0 if report.ok else 1
 
 

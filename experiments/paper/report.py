@@ -231,5 +231,5 @@ def replace_section(page: Path, name: str, text: str) -> None:
     new = pattern.sub(lambda _: section, old) if pattern.search(old) else f"{old.rstrip()}\n\n{section}\n"
     page.parent.mkdir(parents=True, exist_ok=True)
     temporary = page.with_name(f".{page.name}.tmp")
-    temporary.write_text(new)
+    temporary.write_text(new, encoding="utf-8")
     temporary.replace(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphpose.data.dataset import PoseDataset
+from graphpose.errors import GraphposeError
 from graphpose.visualize import contact_sheet as tile
 from graphpose.visualize import draw_poses, save_image
 
@@ -16,7 +18,7 @@ from graphpose.visualize import draw_poses, save_image
 def contact_sheet(
     path: Path, dataset: PoseDataset, results: Sequence[dict[str, Any]], images: int, min_score: float = 0.1
 ) -> None:
-    """Draw the poses of the first ``images`` images of a data set.
+    """Draw the poses of the first ``images`` images of a data set that can be read.
 
     Args:
         path: PNG file to write.
@@ -26,8 +28,14 @@ def contact_sheet(
         min_score: instance scores below this are left out.
     """
     skeleton, drawn = dataset.skeleton, []
-    for index in range(min(images, len(dataset))):
-        sample = dataset[index]
+    for index in range(len(dataset)):
+        if len(drawn) == images:
+            break
+        try:
+            sample = dataset[index]
+        except GraphposeError as error:  # the evaluation has gone on, too
+            print(f"not on the contact sheet: {error}", file=sys.stderr, flush=True)
+            continue
         poses = [
             np.reshape(result["keypoints"], (-1, 3))
             for result in results

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -229,9 +230,20 @@ def run_evaluation(
 def write_artefacts(
     folder: Path, evaluation: Evaluation, history: list[dict[str, float]], dataset: PoseDataset, images: int
 ) -> None:
-    """Evaluation figures, poses, contact sheet and loss curve."""
+    """Evaluation figures and poses; then contact sheet and loss curve, without which the run is complete, too."""
     (folder / "evaluation.json").write_text(json.dumps(evaluation.metrics, indent=1))
     (folder / "results.json").write_text(json.dumps(evaluation.results))
-    plots.contact_sheet(folder / "contact_sheet.png", dataset, evaluation.results, images)
+    with pictures_may_fail("contact sheet"):
+        plots.contact_sheet(folder / "contact_sheet.png", dataset, evaluation.results, images)
     if history:
-        plots.loss_curve(folder / "loss_curve.png", history)
+        with pictures_may_fail("loss curve"):
+            plots.loss_curve(folder / "loss_curve.png", history)
+
+
+@contextlib.contextmanager
+def pictures_may_fail(name: str) -> Iterator[None]:
+    """Whatever goes wrong with a picture is a line, and not the end of a run whose work is done."""
+    try:
+        yield
+    except Exception as error:
+        print(f"no {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)

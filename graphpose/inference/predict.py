@@ -225,23 +225,27 @@ def predict_files(
         out: folder for ``<name>.poses.png`` and ``results.json``; image ids in it are positions in ``images.json``.
         draw: write the drawings.
 
+    What was found is written also when an error or Ctrl-C ends the loop early.
+
     Yields:
         Each path with its poses, or with the error that kept it from being read; the other images go on.
     """
     out.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
-    for image_id, path in enumerate(paths, start=1):
-        try:
-            image, poses = predictor.predict_file(path)
-        except GraphposeError as error:
-            yield path, error
-            continue
-        images.append({"id": image_id, "file_name": path.name, "height": image.shape[0], "width": image.shape[1]})
-        results += coco_results(image_id, poses)
-        if draw:
-            drawn = draw_poses(image, poses.keypoints, predictor.network.spec.skeleton)
-            save_image(out / f"{path.stem}.poses.png", drawn)
-        yield path, poses
-    (out / "results.json").write_text(json.dumps(results))
-    (out / "images.json").write_text(json.dumps(images, indent=1))
+    try:
+        for image_id, path in enumerate(paths, start=1):
+            try:
+                image, poses = predictor.predict_file(path)
+            except GraphposeError as error:
+                yield path, error
+                continue
+            images.append({"id": image_id, "file_name": path.name, "height": image.shape[0], "width": image.shape[1]})
+            results += coco_results(image_id, poses)
+            if draw:
+                drawn = draw_poses(image, poses.keypoints, predictor.network.spec.skeleton)
+                save_image(out / f"{path.stem}.poses.png", drawn)
+            yield path, poses
+    finally:  # also where the loop around this ends early
+        (out / "results.json").write_text(json.dumps(results))
+        (out / "images.json").write_text(json.dumps(images, indent=1))

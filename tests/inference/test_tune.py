@@ -99,6 +99,17 @@ def test_a_category_of_another_id_is_tuned_and_evaluated_alike(faint):
     assert {result["category_id"] for result in found.results} == {7}
 
 
+def test_the_settings_are_written_before_anything_is_printed(trained, tmp_path, monkeypatch):
+    def fail(*texts, **_):
+        if "→" in str(texts):
+            raise UnicodeEncodeError("cp1252", "→", 0, 1, "no such letter")
+
+    monkeypatch.setattr("builtins.print", fail)
+    with pytest.raises(UnicodeEncodeError):
+        main(["tune", *trained, "--rounds", "1", "--out", str(tmp_path / "decoder.json")])
+    assert DecoderConfig.read(tmp_path / "decoder.json")
+
+
 def test_only_the_images_whose_fields_are_given_count(faint):
     dataset, network, loader = faint
     choice = choose_thresholds(network, collect_fields(network, loader())[:2], dataset.ground_truth(), grid=SMALL_GRID)
