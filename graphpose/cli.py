@@ -73,6 +73,9 @@ def _add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:<index> or auto (default: cpu)")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16", "float16"), default="float32", help="of the network (autocast)"
+    )
     _add_usage_options(parser)
 
 
@@ -123,6 +126,7 @@ def run_predict(options: argparse.Namespace) -> int:
     predictor = Predictor.from_checkpoint(
         _checkpoint(options),
         device=options.device,
+        precision=options.precision,
         long_edge=options.long_edge,
         flip=options.flip,
         scales=options.scales,
@@ -171,9 +175,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from graphpose.data.mpii import MpiiDataset
     from graphpose.data.open import open_dataset
     from graphpose.data.transforms import EvalTransform
+    from graphpose.device import resolve_device
     from graphpose.fields.config import DecoderConfig
     from graphpose.fields.decode import build_decoder
     from graphpose.inference.evaluate import evaluate, figure
+    from graphpose.inference.predict import for_inference
     from graphpose.metrics.protocol import require_scorable
     from graphpose.metrics.submission import write_results
 
@@ -189,7 +195,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     if scored:
         require_scorable(truth, dataset.skeleton, options.dataset)
     content = load_checkpoint(_checkpoint(options))
-    network = network_from_checkpoint(content, _checkpoint(options), options.device, skeleton=dataset.skeleton)
+    device = resolve_device(options.device)
+    network = for_inference(network_from_checkpoint(content, _checkpoint(options), device, skeleton=dataset.skeleton))
     if options.decoder is None:
         config = DecoderConfig.from_dict(content["decoder"])
     else:
@@ -197,13 +204,19 @@ def run_evaluate(options: argparse.Namespace) -> int:
     decoder = build_decoder(network.spec, config)
     usage = _usage(options, content)
     loader = make_loader(
-        dataset, EvalTransform(usage.long_edge), options.batch_size, shuffle=False, workers=options.workers
+        dataset,
+        EvalTransform(usage.long_edge),
+        options.batch_size,
+        shuffle=False,
+        workers=options.workers,
+        pin_memory=device.type == "cuda",
     )
     evaluation = evaluate(
         network,
         decoder,
         loader,
         truth,
+        precision=options.precision,
         max_detections=options.max_detections,
         fusion=usage.fusion,
         protocol=options.dataset,
@@ -238,7 +251,9 @@ def run_tune(options: argparse.Namespace) -> int:
     from graphpose.data.loader import make_loader
     from graphpose.data.open import open_dataset
     from graphpose.data.transforms import EvalTransform
+    from graphpose.device import resolve_device
     from graphpose.fields.config import DecoderConfig
+    from graphpose.inference.predict import for_inference
     from graphpose.inference.tune import choose_thresholds, collect_fields
     from graphpose.metrics.protocol import require_scorable
 
@@ -247,10 +262,12 @@ def run_tune(options: argparse.Namespace) -> int:
     dataset = open_dataset(options.annotations, options.images, category=options.category)
     require_scorable(dataset.ground_truth(), dataset.skeleton)
     content = load_checkpoint(_checkpoint(options))
-    network = network_from_checkpoint(content, _checkpoint(options), options.device, skeleton=dataset.skeleton)
-    usage = _usage(options, content)
-    loader = make_loader(dataset, EvalTransform(usage.long_edge), 1, shuffle=False)
-    fields = collect_fields(network, itertools.islice(loader, options.limit), fusion=usage.fusion)
+    device = resolve_device(options.device)
+    network = for_inference(network_from_checkpoint(content, _checkpoint(options), device, skeleton=dataset.skeleton))
+    usage, cuda = _usage(options, content), device.type == "cuda"
+    loader = make_loader(dataset, EvalTransform(usage.long_edge), 1, shuffle=False, pin_memory=cuda)
+    batches = itertools.islice(loader, options.limit)
+    fields = collect_fields(network, batches, precision=options.precision, fusion=usage.fusion)
     start = DecoderConfig.from_dict(content["decoder"])
     choice = choose_thresholds(network, fields, dataset.ground_truth(), start, rounds=options.rounds)
     choice.config.write(options.out)

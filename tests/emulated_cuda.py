@@ -163,6 +163,7 @@ class EmulatedCuda(TorchFunctionMode):
             return self._to(args[0], "cpu")
         if func is Tensor.pin_memory:
             return args[0]  # the host's memory is as it is
+        kwargs.pop("pin_memory", None)
         if _is_cuda(kwargs.get("device")):
             on = self._index(kwargs.pop("device"))
             pinned = func(*args, **kwargs)
@@ -256,7 +257,8 @@ class EmulatedCuda(TorchFunctionMode):
             return EmulatedTensor(held, on) if on.type == "cuda" else held
         if func is aten.copy_.default and _on(args[0]) != _on(args[1]):
             if _on(args[0]).type == "cpu":
-                self.wait("copy to the host", None)
+                if not (kwargs.get("non_blocking") or args[2:] == (True,)):
+                    self.wait("copy to the host", None)
             else:
                 self.copies.append(("copy_", _on(args[0])))
         func(*_held(args), **_held(kwargs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import json
 import logging
 import time
@@ -48,6 +50,13 @@ def input_sizes(batch: Batch) -> list[tuple[int, int]]:
     ]
 
 
+def for_inference(network: PoseNetwork) -> PoseNetwork:
+    """The network as its device computes it fastest: on CUDA folded and in channels last, on a CPU as it is."""
+    if next(network.parameters()).device.type != "cuda":
+        return network
+    return (network if network.folded else network.fold()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 @torch.inference_mode()
 def predict_fields(
     network: PoseNetwork, images: Tensor, *, precision: str = "float32", fusion: FusionConfig | None = None
@@ -60,6 +69,31 @@ def predict_fields(
         precision: autocast type, "float32" for none.
         fusion: views that are fused; None is the image alone.
     """
+    return _begin(network, images, precision, fusion).finish()
+
+
+@dataclasses.dataclass
+class _Begun:
+    """Fields that a device may still be working on.
+
+    Attributes:
+        fields: where they will be, in the host's memory.
+        done: recorded behind the copy to there; None where they are there.
+    """
+
+    fields: Fields
+    done: torch.cuda.Event | None
+
+    def finish(self) -> Fields:
+        """The fields, once they are there."""
+        if self.done is not None:
+            self.done.synchronize()
+        return self.fields
+
+
+@torch.inference_mode()
+def _begin(network: PoseNetwork, images: Tensor, precision: str, fusion: FusionConfig | None) -> _Begun:
+    """Hand a batch to the network; on CUDA the host goes on meanwhile."""
     device = next(network.parameters()).device
 
     def fields(images: Tensor) -> Fields:
@@ -69,7 +103,59 @@ def predict_fields(
 
     images = images.to(device, non_blocking=True)
     pif, paf = fused_fields(fields, images, network.spec, fusion or FusionConfig())
-    return pif.cpu(), paf.cpu()
+    if device.type != "cuda":
+        return _Begun((pif.cpu(), paf.cpu()), None)
+    # pinned, for a copy to other memory is waited for
+    host = tuple(torch.empty(field.shape, dtype=field.dtype, pin_memory=True) for field in (pif, paf))
+    for to, field in zip(host, (pif, paf), strict=True):
+        to.copy_(field, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record(torch.cuda.current_stream(device))
+    return _Begun((host[0], host[1]), done)
+
+
+def fields_of_batches(
+    network: PoseNetwork,
+    batches: Iterable[Batch],
+    *,
+    precision: str = "float32",
+    seconds: dict[str, float] | None = None,
+    fusion: FusionConfig | None = None,
+) -> Iterator[tuple[Batch, Fields | None]]:
+    """The fields of every batch; on CUDA the next batch is with the network while the caller looks at this one's.
+
+    Args:
+        network: in evaluation mode, on the device that it runs on.
+        batches: from a loader.
+        precision: autocast type, "float32" for none.
+        seconds: if given, the time that the host spent on the network is added to it.
+        fusion: views that are fused; None is the image alone.
+
+    Yields:
+        Each batch with its fields as :func:`predict_fields` gives them, in order; None for a batch without an image.
+    """
+    ahead = int(next(network.parameters()).device.type == "cuda")
+    begun: collections.deque[tuple[Batch, _Begun | None]] = collections.deque()
+
+    def finish() -> tuple[Batch, Fields | None]:
+        batch, pending = begun.popleft()
+        started = time.perf_counter()
+        fields = None if pending is None else pending.finish()
+        count(started)
+        return batch, fields
+
+    def count(started: float) -> None:
+        if seconds is not None:
+            seconds["network"] = seconds.get("network", 0.0) + time.perf_counter() - started
+
+    for batch in batches:
+        started = time.perf_counter()
+        begun.append((batch, _begin(network, batch.images, precision, fusion) if len(batch) else None))
+        count(started)
+        if len(begun) > ahead:
+            yield finish()
+    while begun:
+        yield finish()
 
 
 def predict_batches(
@@ -91,17 +177,14 @@ def predict_batches(
         seconds: if given, the time of network and decoder is added to it.
         fusion: views that are fused before decoding; None is the image alone.
     """
-    for batch in batches:
-        if len(batch) == 0:
+    for batch, fields in fields_of_batches(network, batches, precision=precision, seconds=seconds, fusion=fusion):
+        if fields is None:
             yield batch, []
             continue
         started = time.perf_counter()
-        pif, paf = predict_fields(network, batch.images, precision=precision, fusion=fusion)
-        decoding = time.perf_counter()
-        poses = decoder.decode_batch(pif, paf, image_sizes=input_sizes(batch))
+        poses = decoder.decode_batch(*fields, image_sizes=input_sizes(batch))
         if seconds is not None:
-            seconds["network"] = seconds.get("network", 0.0) + decoding - started
-            seconds["decode"] = seconds.get("decode", 0.0) + time.perf_counter() - decoding
+            seconds["decode"] = seconds.get("decode", 0.0) + time.perf_counter() - started
         yield batch, [one.mapped(affine.numpy()) for one, affine in zip(poses, batch.to_original, strict=True)]
 
 
@@ -114,19 +197,25 @@ class Predictor:
         usage: size that images are resized to and views that are fused; None is that of the shipped network, or the
             defaults of :class:`~graphpose.fields.config.UsageConfig`.
         decoder: made for ``network.spec``; by default one with default thresholds.
+        precision: autocast type, "float32" for none.
 
     Raises:
         GraphposeError: there is no shipped network, or it cannot be read.
     """
 
     def __init__(
-        self, network: PoseNetwork | None = None, usage: UsageConfig | None = None, decoder: Decoder | None = None
+        self,
+        network: PoseNetwork | None = None,
+        usage: UsageConfig | None = None,
+        decoder: Decoder | None = None,
+        precision: str = "float32",
     ) -> None:
         if network is None:
             content = load_checkpoint(SHIPPED)
-            network = network_from_checkpoint(content, SHIPPED)
+            network = for_inference(network_from_checkpoint(content, SHIPPED))
             usage = usage or usage_of(content)
             decoder = decoder or build_decoder(network.spec, DecoderConfig.from_dict(content["decoder"]))
+        self.precision = precision
         self.network = network.eval()
         self.usage = usage or UsageConfig()
         self.decoder = decoder or build_decoder(network.spec)
@@ -142,6 +231,7 @@ class Predictor:
         flip: bool | None = None,
         scales: Sequence[float] | None = None,
         decoder: DecoderConfig | None = None,
+        precision: str = "float32",
     ) -> Predictor:
         """A predictor with the network of a checkpoint, used as the checkpoint says.
 
@@ -152,14 +242,16 @@ class Predictor:
             flip: fuse the mirror image.
             scales: sizes to fuse, relative to the long edge.
             decoder: thresholds.
+            precision: autocast type, "float32" for none.
 
         Raises:
             GraphposeError: see :func:`graphpose.checkpoint.load_checkpoint`.
         """
         content = load_checkpoint(path)
-        network = network_from_checkpoint(content, path, device)
+        network = for_inference(network_from_checkpoint(content, path, device))
         config = decoder or DecoderConfig.from_dict(content["decoder"])
-        return cls(network, usage_of(content).changed(long_edge, flip, scales), build_decoder(network.spec, config))
+        usage = usage_of(content).changed(long_edge, flip, scales)
+        return cls(network, usage, build_decoder(network.spec, config), precision)
 
     def __call__(self, image: np.ndarray) -> Poses:
         """Poses of one image.
@@ -179,7 +271,10 @@ class Predictor:
         persons = Persons.empty(self.network.spec.skeleton.num_keypoints)
         sample = Sample(image, persons, np.zeros((height, width), bool), image_id=0, file_name="")
         batch = collate([self.transform(sample)])
-        [(_, [poses])] = predict_batches(self.network, self.decoder, [batch], fusion=self.usage.fusion)
+        batches = predict_batches(
+            self.network, self.decoder, [batch], precision=self.precision, fusion=self.usage.fusion
+        )
+        [(_, [poses])] = batches
         return poses
 
     def predict_file(self, path: Path | str) -> tuple[np.ndarray, Poses]:

@@ -16,7 +16,7 @@ from graphpose.fields.decode import Decoder, build_decoder, in_threads
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import FieldSpec
 from graphpose.graphs.statistics import PoseStatistics
-from graphpose.inference.predict import input_sizes, predict_fields
+from graphpose.inference.predict import fields_of_batches, input_sizes
 from graphpose.metrics.coco import Evaluator, coco_results
 from graphpose.metrics.protocol import evaluate_results
 from graphpose.metrics.results import category_of
@@ -118,10 +118,10 @@ def collect_fields(
     """
     network.eval()
     collected = []
-    for batch in tqdm(loader, desc="fields", disable=None, leave=False):
-        if len(batch) == 0:
+    batches = tqdm(loader, desc="fields", disable=None, leave=False)
+    for batch, fields in fields_of_batches(network, batches, precision=precision, fusion=fusion):
+        if fields is None:
             continue
-        fields = predict_fields(network, batch.images, precision=precision, fusion=fusion)
         pif, paf = (field.numpy() for field in fields)
         for i, (image_id, size) in enumerate(zip(batch.image_ids, input_sizes(batch), strict=True)):
             collected.append(ImageFields(image_id, pif[i], paf[i], size, batch.to_original[i].numpy()))

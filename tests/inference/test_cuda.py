@@ -1,0 +1,121 @@
+"""Inference on an emulated device: what it predicts, in which order, and what it waits for."""
+
+import pytest
+import torch
+
+from graphpose.data.demo.dataset import DemoDataset
+from graphpose.data.loader import make_loader
+from graphpose.data.transforms import EvalTransform
+from graphpose.errors import GraphposeError
+from graphpose.fields.config import DecoderConfig, FusionConfig
+from graphpose.fields.decode import build_decoder
+from graphpose.fields.encode import encode, perfect_fields
+from graphpose.inference.evaluate import evaluate
+from graphpose.inference.export import export_program
+from graphpose.inference.predict import for_inference, predict_batches
+from graphpose.inference.tune import collect_fields
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
+from graphpose.nn.relations import learned_relations
+
+GRAPHS = {
+    "none": {"adjacency": "none"},
+    "dynamic": {"adjacency": "dynamic"},
+    "expectation": {"adjacency": "dynamic", "evaluation_graph": "expectation"},
+    "pyramid": {"adjacency": "soft", "strides": (16, 8)},
+}
+
+
+def network_of(graph: str) -> PoseNetwork:
+    torch.manual_seed(1)
+    return PoseNetwork(PoseNetworkConfig(backbone="test_resnet", stem_pool=True, **GRAPHS[graph])).eval()
+
+
+def batches(count: int = 3, size: int = 64, broken: int = -1):
+    class Scenes(DemoDataset):
+        def __getitem__(self, index):
+            if index == broken:
+                raise GraphposeError("image is truncated")
+            return super().__getitem__(index)
+
+    dataset = Scenes(count, seed=4, size=size)
+    return dataset, make_loader(dataset, EvalTransform(None), 1, shuffle=False)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("fusion", [None, FusionConfig(True, (1.0, 0.5))])
+def test_poses_are_those_of_the_cpu_and_metrics_as_well(cuda, graph, fusion):
+    config = DecoderConfig(peak_threshold=1e-3, keypoint_threshold=1e-3, join_fragments=False)
+    found = []
+    for device in ("cpu", "cuda:1"):
+        dataset, loader = batches()
+        network = network_of(graph).to(device)
+        found.append(
+            evaluate(network, build_decoder(network.spec, config), loader, dataset.ground_truth(), fusion=fusion)
+        )
+    assert found[0].results == found[1].results
+    assert found[0].metrics == found[1].metrics
+
+
+def test_the_next_batch_is_with_the_network_while_one_is_decoded(cuda):
+    events = []
+    network = network_of("dynamic").to("cuda")
+    network.register_forward_pre_hook(lambda *_: events.append("network"))
+    decoder = build_decoder(network.spec)
+    decode = decoder.decode_batch
+    decoder.decode_batch = lambda *fields, **options: (events.append("decode"), decode(*fields, **options))[1]
+    _, loader = batches(4, broken=2)
+    seen = [batch.image_ids for batch, _ in predict_batches(network, decoder, loader)]
+    assert events == ["network", "network", "decode", "decode", "network", "decode"]
+    assert seen == [[1], [2], [], [4]]
+    assert [wait.operation for wait in cuda.waits] == ["event.synchronize"] * 3  # one for each batch that has an image
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_network_for_inference_is_folded_and_its_fields_are_those_of_the_original(cuda, graph):
+    network = network_of(graph)
+    assert for_inference(network) is network
+    fast = for_inference(network_of(graph).to("cuda"))
+    assert fast.folded
+    convolution = next(p for p in fast.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1)
+    assert convolution.is_contiguous(memory_format=torch.channels_last)
+    for a, b in zip(collect_fields(network, batches()[1]), collect_fields(fast, batches()[1]), strict=True):
+        assert torch.allclose(torch.from_numpy(a.pif), torch.from_numpy(b.pif), atol=1e-4)
+        assert torch.allclose(torch.from_numpy(a.paf), torch.from_numpy(b.paf), atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_gives_fields_near_those_of_float32(cuda, precision):
+    network = for_inference(network_of("dynamic").to("cuda"))
+    exact, half = (collect_fields(network, batches()[1], precision=p) for p in ("float32", precision))
+    for a, b in zip(exact, half, strict=True):
+        assert 0 < abs(a.paf - b.paf).max() < 0.1
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_encoding_and_decoding_on_the_device_have_the_cpu_s_answers(cuda, ignored):
+    spec = network_of("none").spec
+    batch = next(iter(make_loader(DemoDataset(3, seed=4, size=160), EvalTransform(None), 3, shuffle=False)))
+    results = []
+    for device in ("cpu", "cuda"):
+        moved = batch.to(device)
+        targets = encode(moved.keypoints, moved.scales, spec, (160, 160), moved.ignore if ignored else None)
+        assert targets.pif.device.type == device
+        poses = build_decoder(spec).decode_batch(*perfect_fields(targets))
+        results.append((targets.pif.cpu(), targets.paf.cpu(), [pose.keypoints for pose in poses]))
+    for a, b in zip(results[0][:2], results[1][:2], strict=True):
+        assert torch.equal(a.nan_to_num(9.0), b.nan_to_num(9.0))
+    for a, b in zip(results[0][2], results[1][2], strict=True):
+        assert len(a) > 0
+        assert abs(a - b).max() < 1e-3
+
+
+def test_learned_relations_are_read_from_any_device(cuda):
+    here, there = (learned_relations(network_of("pyramid").to(device)) for device in ("cpu", "cuda"))
+    assert str(here) == str(there)
+
+
+@pytest.mark.slow
+def test_a_network_of_a_device_can_be_exported_after_it_came_back(cuda):
+    program = export_program(network_of("dynamic").to("cuda").to("cpu"))
+    assert program is not None
