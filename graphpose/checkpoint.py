@@ -224,7 +224,7 @@ def is_checkpoint(path: Path) -> bool:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - TRAILER.size, 0))
-            return file.read(len(MAGIC)) == MAGIC
+            return size >= TRAILER.size and file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
 

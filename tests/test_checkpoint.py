@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from graphpose.checkpoint import (
+    card_of_successor,
+    is_checkpoint,
     load_checkpoint,
     load_network,
     previous_path,
@@ -86,6 +88,25 @@ def test_another_file_is_no_checkpoint(tmp_path):
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(GraphposeError, match="no graphpose checkpoint"):
         load_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_checkpoint_is_told_from_other_files_by_its_end(checkpoint, tmp_path):
+    assert is_checkpoint(checkpoint)
+    content = checkpoint.read_bytes()
+    for other in (content[:-1], content + b"x", b"graphpos", b""):
+        (tmp_path / "other").write_bytes(other)
+        assert not is_checkpoint(tmp_path / "other")
+    assert not is_checkpoint(tmp_path / "missing")
+    assert not is_checkpoint(tmp_path)
+
+
+def test_what_is_trained_on_from_a_network_keeps_its_origin_and_licence_but_not_its_figures():
+    card = {"origin": "a file", "licence": "AGPL", "published AP": "0.626"}
+    first = card_of_successor({"card": card}, Path("runs/a.pt"))
+    assert first == {"origin": "trained on from a.pt: a file", "licence": "AGPL"}
+    second = card_of_successor({"card": first}, Path("b.pt"))
+    assert second == {"origin": "trained on from b.pt: trained on from a.pt: a file", "licence": "AGPL"}
+    assert card_of_successor({}, Path("a.pt")) is None
 
 
 def test_a_checkpoint_of_another_skeleton_is_refused_naming_both(checkpoint):
