@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("pack", "make a small file of a trained network", _add_pack_options, run_pack),
         ("import", "make a checkpoint of an OpenPifPaf network", _add_import_options, run_import),
         ("info", "what a checkpoint holds", _add_info_options, run_info),
+        ("doctor", "what this machine has, and what will be slow on it", lambda _: None, run_doctor),
     ):
         command = commands.add_parser(name, help=purpose, description=run.__doc__)
         add_options(command)
@@ -414,4 +415,12 @@ def run_export(options: argparse.Namespace) -> int:
     from graphpose.inference.export import export_onnx
 
     print(f"written to {export_onnx(load_network(options.checkpoint), options.out)}")
+    return 0
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Versions, devices, compiled parts, and what will be slow here and why; worth adding to a report of a fault."""
+    from graphpose.doctor import examine
+
+    print("\n".join(examine().lines()))
     return 0
