@@ -14,6 +14,8 @@ import torch
 from graphpose import __version__
 from graphpose.fields import scatter
 
+PACKAGE = Path(__file__).parents[1]
+
 PACKAGES = (
     "torch", "torchvision", "timm", "torch-geometric", "torch-scatter", "numpy", "numba", "opencv-python-headless",
     "pycocotools", "faster-coco-eval", "sacred", "onnx",
@@ -43,7 +45,7 @@ def examine() -> Findings:
     """Look at this machine and this Python; nothing is changed but that CUDA, where there is one, is initialised."""
     findings = Findings({}, [])
     facts = findings.facts
-    facts["graphpose"] = f"{__version__} in {Path(__file__).parent}"
+    facts["graphpose"] = f"{__version__} in {PACKAGE}"
     facts["Python"] = f"{platform.python_version()}, {platform.platform()}"
     for package in PACKAGES:
         facts[package] = _version(package)
@@ -118,7 +120,7 @@ def _examine_threads(findings: Findings) -> None:
 
 
 def _examine_compiler(findings: Findings) -> None:
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent / "fields" / "decoding" / "__pycache__")
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or PACKAGE / "fields" / "decoding" / "__pycache__")
     entries = len(list(folder.rglob("*.nbi"))) if folder.is_dir() else 0
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     writable = os.access(parent, os.W_OK)

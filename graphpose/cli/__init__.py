@@ -420,7 +420,7 @@ def run_export(options: argparse.Namespace) -> int:
 
 def run_doctor(options: argparse.Namespace) -> int:
     """Versions, devices, compiled parts, and what will be slow here and why; worth adding to a report of a fault."""
-    from graphpose.doctor import examine
+    from graphpose.cli.doctor import examine
 
     print("\n".join(examine().lines()))
     return 0

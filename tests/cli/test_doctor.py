@@ -5,8 +5,7 @@ import types
 import pytest
 import torch
 
-from graphpose import doctor
-from graphpose.cli import main
+from graphpose.cli import doctor, main
 from graphpose.fields import scatter
 
 
