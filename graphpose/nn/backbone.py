@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphpose.nn import torchvision_ops  # noqa: F401  (before timm, which imports torchvision)
 
@@ -45,7 +45,8 @@ class Backbone(nn.Module):
         variant: "v1" or "v1.5", where "auto" has been resolved.
 
     Raises:
-        GraphposeError: unknown name, a stride that the model lacks, a weights file that does not fit.
+        GraphposeError: unknown name, a model that takes images of one size alone, a stride that the model lacks, a
+            weights file that does not fit.
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
-        levels, rounds_up = _measure(name, stem_pool, dilate)
+        measured = _measure(name, stem_pool, dilate)
+        levels = measured.levels
         by_stride = {stride: index for index, (stride, _) in enumerate(levels)}  # the last stage of each stride
         for stride in strides:
             if stride not in by_stride:
@@ -71,10 +73,16 @@ class Backbone(nn.Module):
         self.channels = {stride: levels[by_stride[stride]][1] for stride in strides}
         indices = sorted(by_stride[stride] for stride in strides)
         self.order = tuple(levels[index][0] for index in indices)
-        # Some models floor where this module's convention is to round up; they get an image padded to whole cells.
-        self.multiple = 1 if rounds_up else max(by_stride)
+        self.multiple = measured.multiple
         self._built = name, stem_pool, dilate, tuple(indices)
-        self.features: Any = _create(name, stem_pool, dilate, out_indices=tuple(indices), pretrained=pretrained is True)
+        self.features: Any = _create(
+            name,
+            stem_pool,
+            dilate,
+            out_indices=tuple(indices),
+            pretrained=pretrained is True,
+            **dict(measured.options),
+        )
         if norm_eps is not None:
             for module in self.features.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -151,27 +159,79 @@ def _remove_stem_pool(model: nn.Module) -> None:
                 return
 
 
+class Measured(NamedTuple):
+    """What is known of a model before it is built.
+
+    Attributes:
+        levels: (stride, channels) of every level.
+        multiple: sides of the images that it is given are padded to a multiple of; 1 where it takes every size and
+            rounds up as this module's convention is.
+        options: of ``timm.create_model``, without which it takes images of one size alone.
+        probe: side of an image that it takes.
+    """
+
+    levels: list[tuple[int, int]]
+    multiple: int
+    options: tuple[tuple[str, bool], ...]
+    probe: int
+
+
+# What families with a fixed input size need to take others: nothing, Swin, ViT and DeiT.
+SIZE_OPTIONS: tuple[dict[str, bool], ...] = (
+    {},
+    {"strict_img_size": False},
+    {"dynamic_img_size": True, "dynamic_img_pad": True},
+)
+
+
 @functools.cache
-def _measure(name: str, stem_pool: bool, dilate: bool) -> tuple[list[tuple[int, int]], bool]:
-    """(stride, channels) of every level of the model, and whether sizes are rounded up; measured without computing."""
+def _measure(name: str, stem_pool: bool, dilate: bool) -> Measured:
+    """Levels and sizes of a model, measured without computing."""
+    for options in SIZE_OPTIONS:
+        shapes = _shapes(name, stem_pool, dilate, options, PROBE_SIZE)
+        if shapes is None:
+            continue
+        levels = [(PROBE_SIZE // height, channels) for channels, height in shapes]
+        odd = _shapes(name, stem_pool, dilate, options, PROBE_SIZE + 1)
+        # Some models floor, or fail, where the convention is to round up; they get an image padded to whole cells.
+        rounds_up = odd is not None and [n for _, n in odd] == [math.ceil((PROBE_SIZE + 1) / s) for s, _ in levels]
+        multiple = 1 if rounds_up else max(stride for stride, _ in levels)
+        return Measured(levels, multiple, tuple(options.items()), PROBE_SIZE)
+    own = (timm.get_pretrained_cfg(name).input_size if timm.get_pretrained_cfg(name) else (3, 224, 224))[-1]  # type: ignore[union-attr]
+    once, twice = (_shapes(name, stem_pool, dilate, {}, size) for size in (own, 2 * own))
+    if once is not None and twice == [(channels, 2 * height) for channels, height in once]:  # windows that must fit
+        return Measured([(own // height, channels) for channels, height in once], own, (), own)
+    raise GraphposeError(
+        f"backbone '{name}' takes images of {own}×{own} pixels alone, but training and evaluation need every size; "
+        f"resnet50, regnetx_004, convnext_tiny, densenet121, swin_tiny_patch4_window7_224 and vit_small_patch16_224, "
+        f"for example, take them"
+    )
+
+
+def _shapes(
+    name: str, stem_pool: bool, dilate: bool, options: Mapping[str, bool], size: int
+) -> list[tuple[int, int]] | None:
+    """Channels and height of every level for a square image; None where the model does not take it."""
     with torch.device("meta"), torch.no_grad():
-        model = _create(name, stem_pool, dilate).eval()
-        even = [tuple(level.shape) for level in model(torch.empty(1, 3, PROBE_SIZE, PROBE_SIZE))]
-        levels = [(PROBE_SIZE // shape[2], shape[1]) for shape in even]
-        size = PROBE_SIZE + 1
         try:
-            odd = [level.shape[2] for level in model(torch.empty(1, 3, size, size))]
-        except RuntimeError:  # branches of the model disagree about the size of an odd image
-            return levels, False
-    return levels, odd == [math.ceil(size / stride) for stride, _ in levels]
+            model = _create(name, stem_pool, dilate, **options).eval()
+        except GraphposeError:
+            if options:  # which this family does not know
+                return None
+            raise
+        try:
+            return [tuple(level.shape[1:3]) for level in model(torch.empty(1, 3, size, size))]
+        except (RuntimeError, AssertionError, ValueError, TypeError):  # timm's own, of many kinds
+            return None
 
 
 @functools.cache
 def _unread(name: str, stem_pool: bool, dilate: bool, indices: tuple[int, ...]) -> set[str]:
     """Names of the parameters that no feature depends on; found on the graph of a pass without numbers."""
     with torch.device("meta"), torch.enable_grad():
-        model = _create(name, stem_pool, dilate, out_indices=indices).eval()
-        features = model(torch.empty(1, 3, PROBE_SIZE, PROBE_SIZE))
+        measured = _measure(name, stem_pool, dilate)
+        model = _create(name, stem_pool, dilate, out_indices=indices, **dict(measured.options)).eval()
+        features = model(torch.empty(1, 3, measured.probe, measured.probe))
     read, visited, waiting = set(), set(), [level.grad_fn for level in features]
     while waiting:
         node = waiting.pop()

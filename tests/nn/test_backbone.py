@@ -240,3 +240,40 @@ def test_every_parameter_that_learns_gets_a_gradient(name):
     assert without == []
     thawed = sum(p.requires_grad for p in backbone.parameters())
     assert thawed == sum(p.grad is not None for p in backbone.parameters()) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "strides", "multiple"),
+    [
+        ("swin_tiny_patch4_window7_224", (16, 8), 32),
+        ("vit_tiny_patch16_224", (16,), 1),
+        ("maxvit_rmlp_pico_rw_256", (16, 8), 256),
+    ],
+)
+def test_families_of_one_image_size_take_others_where_timm_lets_them(name, strides, multiple):
+    backbone = Backbone(name, strides, stem_pool=True).eval()
+    assert backbone.multiple == multiple
+    with torch.no_grad():
+        features = backbone(torch.zeros(1, 3, 97, 65))
+    for stride, level in features.items():
+        assert tuple(level.shape[1:]) == (backbone.channels[stride], -(-97 // stride), -(-65 // stride))
+    backbone.freeze(weights=False)
+    assert any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", ["swinv2_tiny_window8_256", "deit3_small_patch16_224", "swin_s3_tiny_224"])
+def test_the_sizes_of_other_such_families_are_measured(name):
+    measured = backbones._measure(name, True, False)
+    assert measured.options
+    assert 16 in [stride for stride, _ in measured.levels]
+
+
+@pytest.mark.parametrize("name", ["coatnet_nano_rw_224", "hiera_tiny_224", "levit_128s", "efficientformer_l1"])
+def test_a_family_that_takes_one_size_alone_is_refused_with_what_does_work(name):
+    with pytest.raises(GraphposeError, match=rf"backbone '{name}' takes images of 224×224 pixels alone.*convnext_tiny"):
+        Backbone(name, (16,), stem_pool=True)
+
+
+def test_a_backbone_without_a_pyramid_is_refused_by_its_strides():
+    with pytest.raises(GraphposeError, match=r"'vit_tiny_patch16_224' .* has no features at stride 8, only at 16"):
+        Backbone("vit_tiny_patch16_224", (8,), stem_pool=True)
