@@ -270,18 +270,18 @@ def load_statistics(name_or_path: str | Path) -> PoseStatistics:
 
 
 def shipped_statistics(skeleton: Skeleton) -> PoseStatistics:
-    """Statistics that come with graphpose for a built-in skeleton.
+    """Statistics that come with graphpose for the keypoints of a built-in skeleton, whatever its limbs.
 
     Raises:
         GraphposeError: when there are none; the message says how to compute them.
     """
-    known = SKELETONS.get(skeleton.name)
-    if known is None or known.keypoints != skeleton.keypoints:
+    known = next((known for known in SKELETONS.values() if known.keypoints == skeleton.keypoints), None)
+    if known is None:
         raise GraphposeError(
             f"no statistics are shipped for skeleton '{skeleton.name}' ({skeleton.num_keypoints} keypoints); compute "
             f"them with 'python analysis/distance_statistics.py FILE --out {skeleton.name}.json' and pass that file"
         )
-    return _shipped(skeleton.name)
+    return _shipped(known.name)
 
 
 @lru_cache

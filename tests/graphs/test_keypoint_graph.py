@@ -14,8 +14,9 @@ from torch_geometric.nn import DenseGCNConv, GCNConv
 from torch_geometric.utils import to_dense_adj
 
 from graphpose.errors import GraphposeError
-from graphpose.graphs.adjacency import ADJACENCIES
+from graphpose.graphs.adjacency import ADJACENCIES, adjacency_matrix
 from graphpose.graphs.keypoint_graph import (
+    batch_graphs,
     from_dense,
     from_networkx,
     keypoint_graph,
@@ -205,6 +206,95 @@ def test_a_matrix_of_another_shape_is_refused():
         from_dense(torch.ones(3, 4))
     with pytest.raises(GraphposeError, match=r"shape \(3, 3\) is no graph over 17 keypoints"):
         from_dense(torch.ones(3, 3), keypoint_nodes(COCO))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nodes_that_are_numbers_are_the_keypoints_own_in_whatever_order_they_were_added(seed):
+    A = adjacency_matrix(COCO, "hand_crafted").float()
+    order = torch.randperm(17, generator=torch.Generator().manual_seed(seed)).tolist()
+    graph = nx.Graph()
+    graph.add_edges_from((a, b) for a in order for b in order if A[a, b])
+    assert torch.equal(to_dense(from_networkx(graph)), A)
+    numpy_nodes = nx.relabel_nodes(graph, {k: np.int64(k) for k in range(17)})
+    assert torch.equal(to_dense(from_networkx(numpy_nodes)), A)
+
+
+def test_nodes_that_are_names_stand_in_the_skeletons_order():
+    A = adjacency_matrix(COCO, "hand_crafted").float()
+    edges = [(COCO.keypoints[a], COCO.keypoints[b]) for a in range(17) for b in range(17) if A[a, b]]
+    for graph in (nx.Graph(edges[::-1]), nx.Graph(edges[::-1], skeleton="coco")):
+        assert torch.equal(to_dense(from_networkx(graph, COCO)), A)
+    assert torch.equal(to_dense(from_networkx(graph)), A)  # the graph names its skeleton
+    assert from_networkx(nx.path_graph(["c", "a", "b"])).keypoints == ["c", "a", "b"]  # there is nothing to go by
+
+
+@pytest.mark.parametrize(
+    ("graph", "options", "message"),
+    [
+        (nx.Graph([(1, 2)]), {}, r"numbers \[1, 2\]; 0 … 1 are needed"),
+        (nx.Graph([(0, 1), (1, 3)]), {}, r"numbers \[0, 1, 3\]; 0 … 2 are needed"),
+        (nx.Graph([(0, 1)]), {"skeleton": COCO}, "has 2 nodes, skeleton 'coco' 17 keypoints"),
+        (nx.Graph([(0, "a")]), {}, "some of the graph's nodes are numbers and some are not"),
+        (nx.Graph([("a", "b")]), {"skeleton": COCO}, "'a' is in one of both alone"),
+        (nx.Graph([("a", "b", {"w": 0.5})]), {}, r"from 'a' to 'b' has no 'weight' but \['w'\]; a finite number"),
+        (nx.Graph([("a", "b", {"probability": 1}), ("b", "c")]), {}, r"no 'weight' but \['probability'\]"),
+        (nx.Graph([("a", "b", {"weight": 1}), ("b", "c")]), {}, r"from 'b' to 'c' has no 'weight' but \[\]"),
+        (nx.Graph([("a", "b", {"weight": "1"})]), {}, "has weight '1'; a finite number is needed"),
+        (nx.Graph([("a", "b", {"weight": float("nan")})]), {}, "has weight nan"),
+        (nx.Graph([("a", "b", {"weight": True})]), {}, "has weight True"),
+        (nx.MultiGraph([("a", "b"), ("a", "b")]), {}, "several edges between the same two nodes"),
+        (nx.MultiDiGraph([("a", "b"), ("b", "a"), ("b", "a")]), {}, "several edges between the same two nodes"),
+    ],
+)
+def test_a_networkx_graph_that_would_lose_something_is_refused(graph, options, message):
+    with pytest.raises(GraphposeError, match=message):
+        from_networkx(graph, **options)
+
+
+def test_the_attribute_that_is_the_weight_can_be_named():
+    graph = nx.DiGraph([("a", "b", {"w": 0.5, "colour": "red"}), ("b", "a", {"w": np.float32(2)})])
+    assert to_dense(from_networkx(graph, weight="w")).tolist() == [[0, 2], [0.5, 0]]
+    assert to_dense(from_networkx(nx.MultiGraph([("a", "b")]))).tolist() == [[0, 1], [1, 0]]
+
+
+def test_node_features_and_labels_go_to_networkx_and_back():
+    data = keypoint_graph(COCO, "soft", layout=True)
+    data.x, data.y = torch.randn(17, 4), torch.arange(17)
+    graph = to_networkx(data)
+    assert graph.nodes["left_hip"]["y"] == 11
+    assert graph.nodes["left_hip"]["x"] == tuple(data.x[11].tolist())
+    back = from_networkx(graph)
+    assert torch.equal(back.x, data.x)
+    assert torch.equal(back.y, data.y)
+    assert torch.equal(back.pos, data.pos)
+    data.x, data.y = torch.randn(17), torch.tensor([1.0])  # one number a node; one label for the graph is no node's
+    assert torch.equal(from_networkx(to_networkx(data)).x, data.x)
+    assert "y" not in to_networkx(data).nodes["nose"]
+
+
+def test_a_batch_is_no_one_graph_and_its_graphs_have_the_same_entries():
+    graphs = [keypoint_graph(COCO, "soft", layout=True), keypoint_graph(MPII, "soft")]
+    with pytest.raises(GraphposeError, match="graph 1 of the batch has no 'pos', which graph 0 has"):
+        batch_graphs(graphs)
+    with pytest.raises(GraphposeError, match="graph 0 of the batch has no 'pos', which graph 1 has"):
+        batch_graphs(graphs[::-1])
+    with pytest.raises(GraphposeError, match="a batch of no graphs"):
+        batch_graphs([])
+    batch = batch_graphs([keypoint_graph(COCO, "soft"), keypoint_graph(MPII, "soft")])
+    assert batch.num_graphs == 2
+    with pytest.raises(GraphposeError, match="a batch of 2 graphs is no one graph"):
+        to_networkx(batch)
+
+
+@pytest.mark.parametrize("skeleton", ["coco", None, 17])
+def test_what_is_no_skeleton_is_named(skeleton):
+    with pytest.raises(GraphposeError, match=r"a Skeleton is needed, as COCO or get_skeleton\('coco'\)"):
+        keypoint_graph(skeleton, "hand_crafted")
+
+
+def test_own_limbs_between_cocos_keypoints_have_cocos_distances():
+    climber = dataclasses.replace(COCO, name="climber", limbs=((0, 1),))
+    assert torch.equal(adjacency_matrix(climber, "soft"), adjacency_matrix(COCO, "soft"))
 
 
 @pytest.mark.slow
