@@ -99,14 +99,9 @@ def _built_entries(key: str, entries: Any, hint: Any) -> tuple[Any, ...]:
     for number, entry in enumerate(entries):
         place = f"{key}[{number}]"
         for name, value in entry.items():
-            if name not in hints:
-                raise GraphposeError(f"{place} has an unknown key '{name}'; there are {', '.join(hints)}")
-            if not conforms(value, hints[name]):
+            if name in hints and not conforms(value, hints[name]):
                 raise GraphposeError(f"{place}: {name}={value} must be {describe(hints[name])}")
-        missing = [name for name in _required(dataclass) if name not in entry]
-        if missing:
-            raise GraphposeError(f"{place} lacks {' and '.join(missing)}")
-        built.append(dataclass(**entry))
+        built.append(dataclass.from_dict(entry, place))
     return tuple(built)
 
 

@@ -368,21 +368,41 @@ def run_import(options: argparse.Namespace) -> int:
 
 
 def _add_check_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("annotations", type=Path, help="COCO format, CrowdPose or MPII annotation file")
+    parser.add_argument(
+        "annotations",
+        type=Path,
+        help="COCO format, CrowdPose or MPII annotation file; with --sets a list of sets trained together",
+    )
     parser.add_argument("--images", type=Path, help="folder of its images; without it only the records are looked at")
     _add_category_option(parser)
     parser.add_argument("--report", type=Path, help="write the report here, as JSON")
+    parser.add_argument(
+        "--sets", metavar="SKELETON", help="the file lists sets (or is a run's config.json) that are read into SKELETON"
+    )
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Count what a data set holds and name every defect of its records and images; exit status 1 if it has errors."""
-    from graphpose.data.check import check_dataset
+    """Count what a data set holds and name every defect of its records and images; exit status 1 if it has errors. Of
+    sets that are trained together also say what is known in which."""
+    from graphpose.data.check import CheckReport, check_dataset
+    from graphpose.data.mix import open_mix, read_sets
+    from graphpose.skeleton import get_skeleton
 
-    report = check_dataset(options.annotations, options.images, category=options.category)
+    reports: list[CheckReport] = []
+    known: list[str] = []
+    if options.sets is None:
+        reports.append(check_dataset(options.annotations, options.images, category=options.category))
+    else:
+        skeleton = get_skeleton(options.sets)
+        sets, root = read_sets(options.annotations)
+        reports += [check_dataset(root / one.annotations, root / one.images) for one in sets]
+        if all(report.ok for report in reports):
+            known = [f"read into skeleton '{skeleton.name}':", *open_mix(sets, skeleton, root=root).lines()]
     if options.report is not None:
-        options.report.write_text(json.dumps(report.to_dict(), indent=1))
-    print("\n".join(report.lines()))
-    return 0 if report.ok else 1
+        found = [report.to_dict() for report in reports]
+        options.report.write_text(json.dumps(found if options.sets else found[0], indent=1))
+    print("\n".join([line for report in reports for line in report.lines()] + known))
+    return 0 if all(report.ok for report in reports) else 1
 
 
 def _add_demo_options(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from graphpose.errors import GraphposeError
 
@@ -77,6 +78,26 @@ class TrainSetConfig:
     pseudo_weight: float = 0.5
     unlabelled: Unlabelled = "unknown"
     excluded_ids: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], place: str) -> TrainSetConfig:
+        """A set from a configuration or a JSON file.
+
+        Args:
+            values: by key.
+            place: where they stand, for messages.
+
+        Raises:
+            GraphposeError: an unknown key, a missing one, or a value that is refused.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for key in values:
+            if key not in fields:
+                raise GraphposeError(f"{place} has an unknown key '{key}'; there are {', '.join(fields)}")
+        missing = [key for key, field in fields.items() if field.default is dataclasses.MISSING and key not in values]
+        if missing:
+            raise GraphposeError(f"{place} lacks {' and '.join(missing)}")
+        return cls(**values)
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -311,6 +311,28 @@ class MixedDataset:
         raise GraphposeError("a mix of data sets has no ground truth of its own; evaluate on one of its sets")
 
 
+def read_sets(path: Path) -> tuple[list[TrainSetConfig], Path]:
+    """The sets of a mix from a JSON file, and the folder that their paths are relative to.
+
+    Args:
+        path: a list of objects with the keys of :class:`~graphpose.data.config.TrainSetConfig`, whose paths are
+            relative to the file's folder; or the config.json of a run, with its ``train_sets`` and ``data_root``.
+
+    Raises:
+        GraphposeError: the file has no such list, or a set is refused.
+    """
+
+    def sets(content: Any) -> tuple[list[TrainSetConfig], Path]:
+        listed, root = content, path.parent
+        if isinstance(content, dict):
+            listed, root = content.get("train_sets"), Path(content.get("data_root", ""))
+        if not (isinstance(listed, list) and listed and all(isinstance(one, dict) for one in listed)):
+            raise GraphposeError(f"{path} has no train_sets; a list of objects with annotations and images is needed")
+        return [TrainSetConfig.from_dict(one, f"{path}: train_sets[{n}]") for n, one in enumerate(listed)], root
+
+    return parse_json(path, sets)
+
+
 def open_mix(
     sets: Sequence[TrainSetConfig], skeleton: Skeleton, *, root: Path | str = "", epoch_images: int | None = None
 ) -> MixedDataset:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from graphpose.cli import main
 from graphpose.data.cache import CachedDataset
 from graphpose.data.config import AugmentConfig, TrainSetConfig
 from graphpose.data.loader import make_loader
@@ -314,6 +315,38 @@ def test_a_mix_of_files_is_read_into_one_skeleton(tmp_path: Path) -> None:
     assert first.known.tolist() == [[0.5, 1, 1]]
     assert first.ignore.sum() == 20 * 40 - 81
     assert (second.known, second.ignore.any()) == (None, False)
+
+
+def test_a_check_of_a_mix_says_what_is_known_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "im.png"), np.zeros((20, 40, 3), np.uint8))
+    keypoints = ["left_ankle", "right_ankle", "left_knee", "right_knee"]
+    record = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 3, 9, 9], "area": 40, "iscrowd": 0}
+    record |= {"keypoints": [4, 5, 2, 9, 9, 2, 4, 9, 2, 9, 5, 2], "num_keypoints": 4}
+    category = {"id": 1, "name": "person", "keypoints": keypoints, "skeleton": [[1, 3], [2, 4]]}
+    images = [{"id": 1, "file_name": "im.png", "width": 40, "height": 20}]
+    (tmp_path / "legs.json").write_text(
+        json.dumps({"images": images, "annotations": [record], "categories": [category]})
+    )
+    sets = [{"annotations": "legs.json", "images": ".", "complete": False}]
+    (tmp_path / "sets.json").write_text(json.dumps(sets))
+    assert main(["check", str(tmp_path / "sets.json"), "--sets", "coco", "--report", str(tmp_path / "r.json")]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "read into skeleton 'coco':\nlegs: 1 images, weight 1, 1 views an epoch\n  4 of 17 keypoints labelled: "
+        in printed
+    )
+    assert printed.rstrip().endswith("outside of the labelled persons' boxes is ignored")
+    assert [report["ok"] for report in json.loads((tmp_path / "r.json").read_text())] == [True]
+    (tmp_path / "config.json").write_text(json.dumps({"train_sets": sets, "data_root": str(tmp_path)}))
+    assert main(["check", str(tmp_path / "config.json"), "--sets", "coco"]) == 0
+    for content, message in (
+        ({"train_sets": []}, "has no train_sets"),
+        ([{"annotations": "legs.json"}], r"train_sets[0] lacks images"),
+        ([{"annotations": "legs.json", "images": ".", "wieght": 1}], "unknown key 'wieght'"),
+    ):
+        (tmp_path / "sets.json").write_text(json.dumps(content))
+        assert main(["check", str(tmp_path / "sets.json"), "--sets", "coco"]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_settings_of_a_set_are_checked() -> None:
