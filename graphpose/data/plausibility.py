@@ -203,7 +203,7 @@ def _person_twice(persons: Annotations) -> list[Defect]:
     """Persons of one image whose labels are the same to the pixel."""
     first: dict[tuple[int, bytes], int] = {}
     defects = []
-    for row, keypoints in enumerate(np.rint(persons.keypoints).astype(np.int64)):
+    for row, keypoints in enumerate(np.rint(persons.keypoints) + 0.0):  # + 0.0 turns −0 into 0
         if (keypoints[:, 2] > 0).sum() < 2:
             continue
         other = first.setdefault((int(persons.image_index[row]), keypoints.tobytes()), row)

@@ -21,6 +21,9 @@ from graphpose.data.annotations.table import Annotations
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import CROWDPOSE, Skeleton
 
+# Pixels: samples are float32, in which what is far beyond becomes infinite.
+LARGEST = 1e9
+
 Record = Mapping[str, Any]
 Severity = Literal["error", "warning"]
 
@@ -308,7 +311,7 @@ def _crowd_flags_are_flags(records: Sequence[Record]) -> Iterator[Broken]:
 
 
 def _keypoints_are_finite(annotations: Annotations) -> Iterator[Broken]:
-    for row in np.flatnonzero(~np.isfinite(annotations.keypoints).all(axis=(1, 2))).tolist():
+    for row in np.flatnonzero(~(np.abs(annotations.keypoints) < LARGEST).all(axis=(1, 2))).tolist():
         yield Broken(row, "keypoint_not_finite", "has a keypoint that is not finite; numbers are needed")
 
 
@@ -320,13 +323,15 @@ def _visibilities_are_known(annotations: Annotations) -> Iterator[Broken]:
 
 
 def _boxes_are_finite(annotations: Annotations) -> Iterator[Broken]:
-    for row in np.flatnonzero(~np.isfinite(annotations.bbox).all(axis=1)).tolist():
+    for row in np.flatnonzero(~(np.abs(annotations.bbox) < LARGEST).all(axis=1)).tolist():
         yield Broken(row, "wrong_box", "has no bbox; four finite numbers are needed")
 
 
 def _areas_are_positive(annotations: Annotations) -> Iterator[Broken]:
     """Evaluation and targets need the area of every labelled person."""
-    for row in np.flatnonzero(annotations.labelled & ~(annotations.area > 0)).tolist():
+    for row in np.flatnonzero(
+        annotations.labelled & ~((annotations.area > 0) & (annotations.area < LARGEST**2))
+    ).tolist():
         message = f"has area {annotations.area[row]:g}; a labelled person needs a positive one"
         yield Broken(row, "wrong_area", message)
 
