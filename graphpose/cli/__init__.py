@@ -375,6 +375,11 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=Path, help="folder of its images; without it only the records are looked at")
     _add_category_option(parser)
+    parser.add_argument(
+        "--against", type=Path, nargs="+", default=[], help="annotation files of other splits: none may share an image"
+    )
+    parser.add_argument("--long-edge", type=int, default=641, help="pixels of the long edge in training (default: 641)")
+    parser.add_argument("--sheet", type=Path, help="draw random annotated images and a mirror image here (.png)")
     parser.add_argument("--report", type=Path, help="write the report here, as JSON")
     parser.add_argument(
         "--sets", metavar="SKELETON", help="the file lists sets (or is a run's config.json) that are read into SKELETON"
@@ -382,27 +387,62 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    """Count what a data set holds and name every defect of its records and images; exit status 1 if it has errors. Of
-    sets that are trained together also say what is known in which."""
-    from graphpose.data.check import CheckReport, check_dataset
+    """The first command for a data set of one's own: what it holds, what training would use of it (skeleton, limbs,
+    flip pairs, sigmas, sizes), and every defect of its records and images; exit status 1 if it has errors. With
+    --sets also what is known in which of several sets."""
+    from graphpose.data.check import check_dataset
+
+    if options.sets is not None:
+        return _check_sets(options)
+
+    if options.long_edge < 1:
+        raise GraphposeError(f"--long-edge {options.long_edge} must be at least 1")
+    if options.sheet is not None and options.images is None:
+        raise GraphposeError("--sheet needs --images, the folder of what is to be drawn on")
+    report = check_dataset(
+        options.annotations,
+        options.images,
+        category=options.category,
+        against=options.against,
+        long_edge=options.long_edge,
+    )
+    if options.report is not None:
+        options.report.write_text(json.dumps(report.to_dict(), indent=1))
+    print("\n".join(report.lines()))
+    if options.sheet is not None:
+        print(_draw_sheet(options))
+    return 0 if report.ok else 1
+
+
+def _check_sets(options: argparse.Namespace) -> int:
+    from graphpose.data.check import check_dataset
     from graphpose.data.mix import open_mix, read_sets
     from graphpose.skeleton import get_skeleton
 
-    reports: list[CheckReport] = []
-    known: list[str] = []
-    if options.sets is None:
-        reports.append(check_dataset(options.annotations, options.images, category=options.category))
-    else:
-        skeleton = get_skeleton(options.sets)
-        sets, root = read_sets(options.annotations)
-        reports += [check_dataset(root / one.annotations, root / one.images) for one in sets]
-        if all(report.ok for report in reports):
-            known = [f"read into skeleton '{skeleton.name}':", *open_mix(sets, skeleton, root=root).lines()]
+    skeleton = get_skeleton(options.sets)
+    sets, root = read_sets(options.annotations)
+    reports = [check_dataset(root / one.annotations, root / one.images, long_edge=options.long_edge) for one in sets]
     if options.report is not None:
-        found = [report.to_dict() for report in reports]
-        options.report.write_text(json.dumps(found if options.sets else found[0], indent=1))
-    print("\n".join([line for report in reports for line in report.lines()] + known))
-    return 0 if all(report.ok for report in reports) else 1
+        options.report.write_text(json.dumps([report.to_dict() for report in reports], indent=1))
+    print("\n".join(line for report in reports for line in report.lines()))
+    if not all(report.ok for report in reports):
+        return 1
+    print("\n".join([f"read into skeleton '{skeleton.name}':", *open_mix(sets, skeleton, root=root).lines()]))
+    return 0
+
+
+def _draw_sheet(options: argparse.Namespace) -> str:
+    from graphpose.data.open import open_dataset
+    from graphpose.data.sheet import write_sheet
+
+    logging.disable(logging.WARNING)  # all of it stands in the report
+    try:
+        dataset = open_dataset(options.annotations, options.images, category=options.category)
+        return f"{write_sheet(options.sheet, dataset)} annotated images drawn to {options.sheet}"
+    except GraphposeError as error:
+        return f"no sheet: {error}"
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _add_demo_options(parser: argparse.ArgumentParser) -> None:

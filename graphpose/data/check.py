@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class CheckReport:
         counts: images, images_without_persons, persons (with a labelled keypoint), unlabelled_persons, crowd_regions,
             keypoints (labelled), hidden_keypoints, and images_read.
         defects: everything that is wrong, one rule after another; of a rule in the order of the file or the images.
+        summary: what training would use and do, as lines.
     """
 
     annotations: str
@@ -45,6 +47,7 @@ class CheckReport:
     skeleton: str | None
     counts: dict[str, int]
     defects: list[Defect]
+    summary: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -63,6 +66,7 @@ class CheckReport:
         """For people: the counts, and of each kind of defect how many there are and the first ``examples``."""
         lines = [f"{self.annotations} ({self.skeleton or 'no skeleton'})"]
         lines += [f"  {count:>9,} {name.replace('_', ' ')}" for name, count in self.counts.items()]
+        lines += [f"  {line}" for line in self.summary]
         if self.images is None:
             lines.append("  images were not looked at: no folder given")
         for kind, count in self.by_kind().items():
@@ -81,6 +85,8 @@ def check_dataset(
     *,
     skeleton: Skeleton | None = None,
     category: str | int | None = None,
+    against: Sequence[Path | str] = (),
+    long_edge: int = 641,
     threads: int = 2,
     progress: bool = True,
 ) -> CheckReport:
@@ -91,6 +97,8 @@ def check_dataset(
         images: folder of the image files; None looks at the records only.
         skeleton: what the keypoints mean; None takes it from the file.
         category: name or id of the keypoint category, for COCO-format files with several.
+        against: annotation files of other splits, with which no image should be shared.
+        long_edge: pixels of the images' long edge in training, for the summary.
         threads: images decoded at a time.
         progress: show a bar on a terminal.
 
@@ -122,7 +130,44 @@ def check_dataset(
     defects += doubts
     if not any(doubt.kind == "coordinates_are_shares" for doubt in doubts):
         defects += _outside(table, sizes)
-    return CheckReport(str(path), None if folder is None else str(folder), table.skeleton.name, counts, defects)
+    for other in against:
+        defects += _shared_images(table, Path(other))
+    summary = [*table.skeleton.lines(), *_persons_in_training(table, sizes, long_edge)]
+    name = table.skeleton.name
+    return CheckReport(str(path), None if folder is None else str(folder), name, counts, defects, summary)
+
+
+def _persons_in_training(table: Annotations, sizes: np.ndarray, long_edge: int) -> list[str]:
+    """How many persons have enough labels, and how large they are when the long edge is ``long_edge`` pixels."""
+    persons = table.select(table.labelled)
+    if len(persons) == 0:
+        return ["no labelled person: there is nobody to train on or to score"]
+    enough = int(((persons.keypoints[:, :, 2] > 0).sum(axis=1) >= 3).sum())
+    lines = [f"{enough:,} of {len(persons):,} persons have at least 3 labelled keypoints"]
+    edges = sizes[persons.image_index].max(axis=1)
+    known = (edges > 0) & (persons.area > 0)
+    if known.any():
+        scale = np.sqrt(persons.area[known]) * long_edge / edges[known]
+        low, middle, high = np.quantile(scale, (0.1, 0.5, 0.9))
+        lines.append(
+            f"sqrt(area) of a person with the long edge at {long_edge} px: {middle:.0f} px in the middle, "
+            f"{low:.0f} … {high:.0f} px for 8 of 10"
+        )
+    return lines
+
+
+def _shared_images(table: Annotations, other: Path) -> list[Defect]:
+    """Images of another split that have the file name of one of these."""
+    try:
+        names = set(read_annotations(other, report=lambda _: None).images.file_names) - {""}
+    except GraphposeError as error:
+        return [Defect("unreadable_split", "error", str(error))]
+    defects = []
+    for image_id, name in zip(table.images.ids.tolist(), table.images.file_names, strict=True):
+        if name in names:
+            message = f"image {name} (id {image_id}) is also in {other}; what is trained on must not be scored"
+            defects.append(Defect("image_in_both_splits", "warning", message, image_id=image_id))
+    return defects
 
 
 def _count(table: Annotations) -> dict[str, int]:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from graphpose.cli import main
 from graphpose.data.annotations.table import coco_category
 from graphpose.data.check import CheckReport, check_dataset
 from graphpose.skeleton import COCO
@@ -160,6 +161,58 @@ def test_a_turn_tag_is_named_where_the_size_does_not_decide(
     if not decided:
         assert f"has EXIF orientation {orientation}: a viewer shows it " in defects[0].message
         assert (defects[0].severity, defects[0].image_id) == ("warning", 2)
+
+
+def test_what_training_would_use_is_said(tmp_path: Path) -> None:
+    content = sound_set(tmp_path)
+    content["annotations"][0].update(keypoints=[20, 20, 2] * 2 + [0] * 45, num_keypoints=2)
+    # sqrt(900) px on a long edge of 60 px, so 641 / 60 times as many in training
+    assert check(tmp_path, content).summary == [
+        "skeleton coco: 17 keypoints, 19 limbs",
+        "3 of 4 persons have at least 3 labelled keypoints",
+        "sqrt(area) of a person with the long edge at 641 px: 320 px in the middle, 320 … 320 px for 8 of 10",
+    ]
+    box = {"keypoints": ["l_a", "r_a", "c", "d"], "skeleton": [[1, 2], [3, 4]], "name": "box"}
+    content["categories"][0].update(box)
+    for annotation in content["annotations"]:
+        annotation.update(keypoints=annotation["keypoints"][:12], num_keypoints=4)
+    content["annotations"][0].update(num_keypoints=2)
+    lines = check(tmp_path, content).lines()
+    assert "  skeleton box: 4 keypoints, 2 limbs in 2 parts (l_a, r_a; c, d)" in lines
+    assert "    flip pairs: l_a–r_a (found in the names)" in lines
+    assert lines[-1] == "no defects"
+
+
+def test_images_of_two_splits_are_named(tmp_path: Path) -> None:
+    content = sound_set(tmp_path)
+    (tmp_path / "val.json").write_text(json.dumps({**content, "images": content["images"][1:3], "annotations": []}))
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    report = check_dataset(tmp_path / "train.json", against=[tmp_path / "val.json"], progress=False)
+    assert [(d.kind, d.image_id, d.severity) for d in report.defects] == [
+        ("image_in_both_splits", 2, "warning"), ("image_in_both_splits", 3, "warning"),
+    ]  # fmt: skip
+    assert "image 2.jpg (id 2) is also in " in report.defects[0].message
+    missing = check_dataset(tmp_path / "train.json", against=[tmp_path / "nowhere.json"], progress=False)
+    assert missing.by_kind() == {"unreadable_split": 1}
+    assert not missing.ok
+
+
+def test_the_command_draws_a_sheet_and_keeps_its_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    content = sound_set(tmp_path)
+    path, sheet = tmp_path / "annotations.json", tmp_path / "drawn" / "sheet.png"
+    path.write_text(json.dumps(content))
+    words = ["check", str(path), "--images", str(tmp_path), "--sheet", str(sheet)]
+    assert main(words) == 0
+    assert f"4 annotated images drawn to {sheet}" in capsys.readouterr().out
+    assert cv2.imread(str(sheet)).shape[1] > 4 * 320
+    (tmp_path / "1.jpg").unlink()  # one that cannot be read is passed over
+    assert main(words) == 1
+    assert "3 annotated images drawn" in capsys.readouterr().out
+    content["annotations"][0]["id"] = "x"
+    path.write_text(json.dumps(content))
+    assert main(words) == 1
+    assert "no sheet: " in capsys.readouterr().out
+    assert main(["check", str(path), "--sheet", str(sheet)]) == 2
 
 
 def test_exchanged_sides_are_suspected_without_the_image(tmp_path: Path) -> None:
