@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from graphpose.data.demo.dataset import DemoDataset
-from graphpose.data.image import read_image
 from graphpose.errors import GraphposeError, escape_output
-from graphpose.inference.predict import Predictor, find_images
+from graphpose.inference.predict import Predictor
+from graphpose.inference.sources import ImageFile, find_sources
 from graphpose.visualize import contact_sheet, draw_poses, save_image
 
 DEMO_SEED = 2**31  # of the scenes that demo runs are evaluated on
@@ -47,8 +47,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def pictures(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
     """Name and (H, W, 3) uint8 RGB pixels of every image asked for."""
-    for path in find_images(options.images):
-        yield path.name, read_image(path, upright=True)
+    for item in find_sources(options.images).items if options.images else ():
+        if not isinstance(item, ImageFile):
+            raise GraphposeError(f"'{item.name}' is a video; a sheet is made of images")
+        yield item.name, item.read()
     for sample in (DemoDataset(options.demo, seed=DEMO_SEED, size=options.demo_size)[i] for i in range(options.demo)):
         yield f"demo scene {sample.image_id}", sample.image
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 1 something could not be read, 2 wrong usage or input."""
+    """Run the command line; returns the exit status: 0 done, 1 something could not be read, 2 wrong usage or input,
+    128 + number of the signal that stopped it."""
     escape_output()
     parser = build_parser()
     options = parser.parse_args(arguments)
@@ -37,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"graphpose {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, purpose, add_options, run in (
-        ("predict", "find people in photographs", _add_predict_options, run_predict),
+        ("predict", "find people in photographs and videos", _add_predict_options, run_predict),
         ("evaluate", "metrics of a checkpoint", _add_evaluate_options, run_evaluate),
         ("tune", "choose the decoder's thresholds for a checkpoint", _add_tune_options, run_tune),
         ("check", "look for defects in a data set", _add_check_options, run_check),
@@ -70,6 +71,23 @@ def _add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="checkpoint, folder of a run, or packed network (default: the network that graphpose ships)",
     )
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("predictions"), help="output folder (default: predictions)")
+    parser.add_argument(
+        "--draw",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="pictures and videos with the poses (default: yes)",
+    )
+    parser.add_argument("--no-drawings", dest="draw", action="store_false", help=argparse.SUPPRESS)  # its name in 0.1
+    parser.add_argument("--json", action="store_true", help="a file for each image in the layout of OpenPifPaf")
+    parser.add_argument("--csv", action="store_true", help="keypoints.csv, a row for each person")
+    parser.add_argument("--parquet", action="store_true", help="the same as keypoints.parquet (needs pyarrow)")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--resume", action="store_true", help="go on with what is in --out")
+    earlier.add_argument("--overwrite", action="store_true", help="replace what is in --out")
 
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -111,19 +129,40 @@ def _usage(options: argparse.Namespace, content: Mapping[str, Any]) -> UsageConf
 
 
 def _add_predict_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", type=Path, help="image files or folders")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="image or video file, folder (with all below it), pattern in quotes, .txt list of these, URL of a stream, "
+        "number of a camera, or - for an image or a list from standard input",
+    )
     _add_checkpoint_option(parser)
-    parser.add_argument("--out", type=Path, default=Path("predictions"), help="output folder (default: predictions)")
-    parser.add_argument("--no-drawings", action="store_true", help="write results.json only")
+    _add_output_options(parser)
+    parser.add_argument("--batch-size", type=int, help="images per batch (default: 1 on a CPU, 16 on a GPU)")
     _add_decoder_option(parser)
     _add_network_options(parser)
 
 
 def run_predict(options: argparse.Namespace) -> int:
-    """Find people in photographs; writes <name>.poses.png for each and results.json (COCO-results format)."""
+    """Find people in photographs and videos. Writes results.json (COCO-results format), images.json (which image an id
+    is) and NAME.poses.png or NAME.poses.mp4. Ctrl-C leaves whole files, and --resume goes on from there."""
     from graphpose.fields.config import DecoderConfig
-    from graphpose.inference.predict import Predictor, find_images, predict_files
+    from graphpose.inference.job import predict_sources
+    from graphpose.inference.outputs import OutputConfig
+    from graphpose.inference.predict import Predictor
+    from graphpose.inference.sources import find_sources
 
+    config = OutputConfig(
+        options.out,
+        draw=options.draw,
+        json=options.json,
+        csv=options.csv,
+        parquet=options.parquet,
+        overwrite=options.overwrite,
+        resume=options.resume,
+    )
+    sources = find_sources(options.sources, without=options.out)
+    print("\n".join(sources.lines()), file=sys.stderr)
     predictor = Predictor.from_checkpoint(
         _checkpoint(options),
         device=options.device,
@@ -134,15 +173,14 @@ def run_predict(options: argparse.Namespace) -> int:
         decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
     )
     print(predictor.usage.line(), file=sys.stderr)
-    failed = 0
-    for path, found in predict_files(predictor, find_images(options.images), options.out, draw=not options.no_drawings):
-        if isinstance(found, GraphposeError):
-            print(f"{path}: not read: {found}", file=sys.stderr)
-            failed += 1
-        else:
-            print(f"{path}: {len(found)} person{'' if len(found) == 1 else 's'}")
-    print(f"written to {options.out}")
-    return 1 if failed else 0
+    summary = predict_sources(predictor, sources, config, batch_size=options.batch_size, say=_say)
+    print(summary.line(options.out))
+    return summary.status
+
+
+def _say(line: str) -> None:
+    """Results to standard output, what could not be read to standard error."""
+    print(line, file=sys.stderr if ": not read: " in line else sys.stdout, flush=True)
 
 
 def _add_evaluate_options(parser: argparse.ArgumentParser) -> None:

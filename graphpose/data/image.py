@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from graphpose.errors import GraphposeError
 
@@ -49,19 +49,26 @@ def read_image(path: Path, *, upright: bool = False, recorded: tuple[int, int] |
         raise GraphposeError(f"image {path} does not exist; check the images folder and the file's name") from None
     except OSError as error:
         raise GraphposeError(f"image {path} cannot be read: {error.strerror}") from None
+    return decode_image(data, path, upright=upright, recorded=recorded)
+
+
+def decode_image(
+    data: bytes, name: Path | str, *, upright: bool = False, recorded: tuple[int, int] | None = None
+) -> np.ndarray:
+    """The picture in the content of an image file; ``name`` is what errors call it, all else as :func:`read_image`."""
     if not _is_closed(data):
-        _check_complete(path, data)
+        _check_complete(name, data)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # more pixels than OpenCV accepts, or no data at all
         image = None
     if image is None:
-        raise GraphposeError(f"image {path} is not an image file that can be decoded; JPEG or PNG would be right")
+        raise GraphposeError(f"image {name} is not an image file that can be decoded; JPEG or PNG would be right")
     if image.dtype == np.uint16:
         image = _to_8_bits(image)
     if image.dtype != np.uint8:
-        raise GraphposeError(f"image {path} has pixels of type {image.dtype}; 8 or 16 bits a channel would be right")
+        raise GraphposeError(f"image {name} has pixels of type {image.dtype}; 8 or 16 bits a channel would be right")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     orientation = _orientation(data) if upright or recorded is not None else 1
     if recorded is not None and recorded == image.shape[:2] and size_decides(orientation, recorded):
@@ -116,10 +123,14 @@ def _is_closed(data: bytes) -> bool:
     )
 
 
-def _check_complete(path: Path, data: bytes) -> None:
+def _check_complete(name: Path | str, data: bytes) -> None:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
+    except UnidentifiedImageError:
+        raise GraphposeError(
+            f"image {name} is not an image file that can be decoded; JPEG or PNG would be right"
+        ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         kind = "is truncated" if data[:2] == b"\xff\xd8" and "truncated" in str(error) else "cannot be decoded"
-        raise GraphposeError(f"image {path} {kind} ({len(data)} bytes): {error}") from None
+        raise GraphposeError(f"image {name} {kind} ({len(data)} bytes): {error}") from None

@@ -1,15 +1,15 @@
-"""Prediction: photographs in, poses, drawings and COCO results out."""
+"""Prediction: images in, poses out; one at a time, in batches, or as a stream."""
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-import json
-import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -20,24 +20,20 @@ from graphpose.data.batch import Batch
 from graphpose.data.image import read_image
 from graphpose.data.loader import collate
 from graphpose.data.sample import Persons, Sample
-from graphpose.data.transforms import EvalTransform
+from graphpose.data.transforms import EvalTransform, Warped
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig, FusionConfig, UsageConfig
 from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.fields.fusion import Fields, fused_fields
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import probabilities
-from graphpose.metrics.coco import coco_results
+from graphpose.inference.sources import Frame, Video, read_frames
 from graphpose.nn.network import PoseNetwork
 from graphpose.packed import SHIPPED
-from graphpose.visualize import draw_poses, save_image
 
-logger = logging.getLogger(__name__)
-
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".dib", ".webp", ".avif", ".tif", ".tiff", ".gif", ".pbm",
-    ".pgm", ".ppm", ".pnm",
-)  # fmt: skip
+PRECISIONS = ("float32", "bfloat16", "float16")
+WINDOW = 4  # batches of frames that one input size is looked for in
+KNOWN_AHEAD = 16  # frames without work that are taken at once
 
 
 def input_sizes(batch: Batch) -> list[tuple[int, int]]:
@@ -197,7 +193,10 @@ class Predictor:
         usage: size that images are resized to and views that are fused; None is that of the shipped network, or the
             defaults of :class:`~graphpose.fields.config.UsageConfig`.
         decoder: made for ``network.spec``; by default one with default thresholds.
-        precision: autocast type, "float32" for none.
+        precision: autocast type of the network: "float32" for none, "bfloat16" or "float16".
+
+    Attributes:
+        network: folded, see :meth:`PoseNetwork.fold`.
 
     Raises:
         GraphposeError: there is no shipped network, or it cannot be read.
@@ -208,15 +207,20 @@ class Predictor:
         network: PoseNetwork | None = None,
         usage: UsageConfig | None = None,
         decoder: Decoder | None = None,
+        *,
         precision: str = "float32",
     ) -> None:
+        if precision not in PRECISIONS:
+            raise GraphposeError(f"precision '{precision}' must be one of {', '.join(PRECISIONS)}")
         if network is None:
             content = load_checkpoint(SHIPPED)
             network = for_inference(network_from_checkpoint(content, SHIPPED))
             usage = usage or usage_of(content)
             decoder = decoder or build_decoder(network.spec, DecoderConfig.from_dict(content["decoder"]))
+        self.network = network.eval() if network.folded else network.fold()
+        if self.device.type == "cuda":
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.precision = precision
-        self.network = network.eval()
         self.usage = usage or UsageConfig()
         self.decoder = decoder or build_decoder(network.spec)
         self.transform = EvalTransform(self.usage.long_edge)
@@ -242,7 +246,7 @@ class Predictor:
             flip: fuse the mirror image.
             scales: sizes to fuse, relative to the long edge.
             decoder: thresholds.
-            precision: autocast type, "float32" for none.
+            precision: autocast type of the network.
 
         Raises:
             GraphposeError: see :func:`graphpose.checkpoint.load_checkpoint`.
@@ -251,96 +255,201 @@ class Predictor:
         network = for_inference(network_from_checkpoint(content, path, device))
         config = decoder or DecoderConfig.from_dict(content["decoder"])
         usage = usage_of(content).changed(long_edge, flip, scales)
-        return cls(network, usage, build_decoder(network.spec, config), precision)
+        return cls(network, usage, build_decoder(network.spec, config), precision=precision)
 
-    def __call__(self, image: np.ndarray) -> Poses:
-        """Poses of one image.
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return next(self.network.parameters()).device
+
+    @property
+    def default_batch_size(self) -> int:
+        """Images that are predicted together where nothing else is asked for: 1 on a CPU, 16 on a GPU."""
+        return 1 if self.device.type == "cpu" else 16
+
+    @overload
+    def __call__(self, image: np.ndarray | str | Path, *, batch_size: int | None = None) -> Poses: ...
+
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...], *, batch_size: int | None = None) -> list[Poses]: ...
+
+    def __call__(
+        self, image: np.ndarray | str | Path | list[Any] | tuple[Any, ...], *, batch_size: int | None = None
+    ) -> Poses | list[Poses]:
+        """Poses of one image, or of a list of them.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or the path of an image file; or a list of such, of any sizes.
+            batch_size: images of a list that go through the network together, where their sizes allow it; None takes
+                :attr:`default_batch_size`.
 
         Returns:
-            Poses in pixels of ``image``.
+            Poses in pixels of the image; a list of them for a list.
 
         Raises:
-            GraphposeError: the array is no such image.
+            GraphposeError: an array is no such image, or a file cannot be read.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise GraphposeError(f"an image must be a (H, W, 3) uint8 array in RGB, not {image.shape} {image.dtype}")
-        height, width = image.shape[:2]
-        persons = Persons.empty(self.network.spec.skeleton.num_keypoints)
-        sample = Sample(image, persons, np.zeros((height, width), bool), image_id=0, file_name="")
-        batch = collate([self.transform(sample)])
-        batches = predict_batches(
-            self.network, self.decoder, [batch], precision=self.precision, fusion=self.usage.fusion
-        )
-        [(_, [poses])] = batches
-        return poses
+        if isinstance(image, (np.ndarray, str, Path)):
+            return self([image])[0]
+        images = list(image)
+        for n, one in enumerate(images):
+            if isinstance(one, np.ndarray):
+                _require_image(one, "an image" if len(images) == 1 else f"image {n} of the list")
+        frames = (self._frame(n, one) for n, one in enumerate(images, start=1))
+        found = []
+        for frame, poses in self.stream(frames, batch_size=batch_size):
+            if frame.error is not None:
+                raise frame.error
+            assert poses is not None
+            found.append(poses)
+        return found
+
+    def _frame(self, number: int, image: np.ndarray | str | Path) -> Frame[Warped]:
+        if not isinstance(image, np.ndarray):
+            try:
+                image = read_image(Path(image), upright=True)
+            except GraphposeError as error:
+                return Frame(number, str(image), error=error)
+        return Frame(number, "", image=image, prepared=self.prepare(image))
 
     def predict_file(self, path: Path | str) -> tuple[np.ndarray, Poses]:
         """The image of a file and its poses; GraphposeError names a file that cannot be read."""
         image = read_image(Path(path), upright=True)
         return image, self(image)
 
+    def predict_video(
+        self, source: Path | str | int, *, batch_size: int | None = None
+    ) -> Iterator[tuple[np.ndarray, Poses]]:
+        """Frames of a video, (H, W, 3) uint8 RGB, and their poses, as they come.
 
-def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Image files among ``paths``: files as they are, folders by the images in them, sorted, without hidden files. A
-    line says how many other files were passed over.
+        Args:
+            source: video file, URL of a stream, or number of a camera.
+            batch_size: frames that go through the network together.
 
-    Raises:
-        GraphposeError: a path does not exist, or a folder holds no image.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-            inside = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-            others = sorted({file.suffix or file.name for file in files if file not in inside})
-            if inside and others:
-                count, shown = len(files) - len(inside), ", ".join(others[:8])
-                logger.warning("%s: %d files that are no images are passed over (%s)", path, count, shown)
-            if not inside:
-                raise GraphposeError(f"folder '{path}' holds no image ({', '.join(IMAGE_SUFFIXES)})")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise GraphposeError(f"'{path}' is neither an image nor a folder of images")
-    return found
+        Raises:
+            GraphposeError: the video has no frame that can be read, or breaks off.
+        """
+        video = Video(source if isinstance(source, int) else str(source), str(source))
+        frames = read_frames([video], self.prepare)
+        with contextlib.closing(self.stream(frames, batch_size=1 if video.is_live else batch_size)) as stream:
+            for frame, poses in stream:
+                if frame.error is not None:
+                    raise frame.error
+                assert frame.image is not None
+                assert poses is not None
+                yield frame.image, poses
+
+    def prepare(self, image: np.ndarray) -> Warped:
+        """An image at the size that the network gets, with the way back; threads may do this ahead.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+        """
+        persons = Persons.empty(self.network.spec.skeleton.num_keypoints)
+        return self.transform(Sample(image, persons, np.zeros(image.shape[:2], bool), image_id=0, file_name=""))
+
+    def stream(
+        self,
+        frames: Iterable[Frame[Warped]],
+        *,
+        batch_size: int | None = None,
+        seconds: dict[str, float] | None = None,
+    ) -> Generator[tuple[Frame[Warped], Poses | None], None, None]:
+        """Poses of frames in their order; the network works on the next batch while a thread decodes the last.
+
+        Args:
+            frames: with ``prepared``; those without, which could not be read or are known, are handed on.
+            batch_size: frames of one input size that go through the network together, from the next WINDOW batches;
+                None takes :attr:`default_batch_size`.
+            seconds: if given, the time of reading (as far as it was waited for), network and decoder is added to it.
+
+        Yields:
+            Each frame with its poses in pixels of its image, or None where nothing was prepared.
+        """
+        size = self.default_batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise GraphposeError(f"a batch of {size} images: it must be 1 or more")
+        window = 1 if size == 1 else WINDOW * size
+        source = iter(frames)
+        more = True
+        waiting: collections.deque[_Waiting] = collections.deque()
+        last: Future[None] | None = None
+        clock = seconds if seconds is not None else {}
+        with ThreadPoolExecutor(1) as thread:
+            while more or waiting:
+                started = time.perf_counter()
+                still_open = sum(one.is_open for one in waiting)
+                while more and still_open < window and len(waiting) < 2 * window + KNOWN_AHEAD:
+                    frame = next(source, None)
+                    if frame is None:
+                        more = False
+                    else:
+                        waiting.append(_Waiting(frame))
+                        still_open += waiting[-1].is_open
+                _add(clock, "read", started)
+                batch = _next_batch(waiting, size)
+                if batch:
+                    fields, collated = self._fields(batch, clock)
+                if last is not None:
+                    last.result()
+                last = thread.submit(self._decode, batch, *fields, collated, clock) if batch else None
+                while waiting and waiting[0].is_settled:
+                    one = waiting.popleft()
+                    yield one.frame, one.poses
+
+    def _fields(self, batch: Sequence[_Waiting], seconds: dict[str, float]) -> tuple[Fields, Batch]:
+        started = time.perf_counter()
+        collated = collate([one.frame.prepared for one in batch if one.frame.prepared is not None])
+        fields = predict_fields(self.network, collated.images, precision=self.precision, fusion=self.usage.fusion)
+        _add(seconds, "network", started)
+        return fields, collated
+
+    def _decode(
+        self, waiting: Sequence[_Waiting], pif: Tensor, paf: Tensor, batch: Batch, seconds: dict[str, float]
+    ) -> None:
+        started = time.perf_counter()
+        poses = self.decoder.decode_batch(pif, paf, image_sizes=input_sizes(batch))
+        for one, found, affine in zip(waiting, poses, batch.to_original, strict=True):
+            one.poses = found.mapped(affine.numpy())
+        _add(seconds, "decode", started)
 
 
-def predict_files(
-    predictor: Predictor, paths: Iterable[Path], out: Path, *, draw: bool = True
-) -> Iterator[tuple[Path, Poses | GraphposeError]]:
-    """Poses of image files; drawings and one COCO-results file go to ``out``.
+@dataclasses.dataclass
+class _Waiting:
+    """A frame on its way through :meth:`Predictor.stream`."""
 
-    Args:
-        predictor: see :class:`Predictor`.
-        paths: image files.
-        out: folder for ``<name>.poses.png`` and ``results.json``; image ids in it are positions in ``images.json``.
-        draw: write the drawings.
+    frame: Frame[Warped]
+    poses: Poses | None = None
+    started: bool = False
 
-    What was found is written also when an error or Ctrl-C ends the loop early.
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to go through the network."""
+        return self.frame.prepared is not None and not self.started
 
-    Yields:
-        Each path with its poses, or with the error that kept it from being read; the other images go on.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    results: list[dict[str, Any]] = []
-    images: list[dict[str, Any]] = []
-    try:
-        for image_id, path in enumerate(paths, start=1):
-            try:
-                image, poses = predictor.predict_file(path)
-            except GraphposeError as error:
-                yield path, error
-                continue
-            images.append({"id": image_id, "file_name": path.name, "height": image.shape[0], "width": image.shape[1]})
-            results += coco_results(image_id, poses)
-            if draw:
-                drawn = draw_poses(image, poses.keypoints, predictor.network.spec.skeleton)
-                save_image(out / f"{path.stem}.poses.png", drawn)
-            yield path, poses
-    finally:  # also where the loop around this ends early
-        (out / "results.json").write_text(json.dumps(results))
-        (out / "images.json").write_text(json.dumps(images, indent=1))
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more is to be done."""
+        return self.frame.prepared is None or self.poses is not None
+
+
+def _next_batch(waiting: Iterable[_Waiting], size: int) -> list[_Waiting]:
+    """The first open frame and those after it of the same input size."""
+    batch: list[_Waiting] = []
+    shape: tuple[int, ...] = ()
+    for one in waiting:
+        if len(batch) < size and one.is_open and one.frame.prepared is not None:
+            own = one.frame.prepared.sample.image.shape
+            if not batch or own == shape:
+                shape, one.started = own, True
+                batch.append(one)
+    return batch
+
+
+def _add(seconds: dict[str, float], name: str, started: float) -> None:
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def _require_image(image: np.ndarray, what: str) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise GraphposeError(f"{what} must be a (H, W, 3) uint8 array in RGB, not {image.shape} {image.dtype}")

@@ -15,7 +15,8 @@ from graphpose.data.annotations.table import coco_category
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.image import read_image
 from graphpose.errors import GraphposeError
-from graphpose.inference.predict import IMAGE_SUFFIXES, Predictor, find_images
+from graphpose.inference.predict import Predictor
+from graphpose.inference.sources import IMAGE_SUFFIXES, find_sources
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import CROWDPOSE
@@ -67,7 +68,7 @@ def test_predict_writes_drawings_and_coco_results(checkpoint, images, tmp_path, 
     out = tmp_path / "out"
     assert main(["predict", str(images), "--checkpoint", str(checkpoint), "--out", str(out), "--long-edge", "96"]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
-        "images.json", "photo0.poses.png", "photo1.poses.png", "results.json",
+        "images.json", "photo0.png.poses.png", "photo1.png.poses.png", "results.json",
     ]  # fmt: skip
     results = json.loads((out / "results.json").read_text())
     assert {len(result["keypoints"]) for result in results} == {51}
@@ -75,7 +76,7 @@ def test_predict_writes_drawings_and_coco_results(checkpoint, images, tmp_path, 
         "photo0.png",
         "photo1.png",
     }
-    assert cv2.imread(str(out / "photo0.poses.png")) is not None
+    assert cv2.imread(str(out / "photo0.png.poses.png")) is not None
     assert "photo1.png: 5 persons" in capsys.readouterr().out
 
 
@@ -91,22 +92,36 @@ def test_an_unreadable_image_is_named_and_the_others_are_predicted(checkpoint, i
     assert "photo1.png: 5 persons" in captured.out
 
 
-def test_missing_paths_and_empty_folders_are_named(tmp_path):
-    with pytest.raises(GraphposeError, match="neither an image nor a folder"):
-        find_images([tmp_path / "nothing.jpg"])
-    with pytest.raises(GraphposeError, match="holds no image"):
-        find_images([tmp_path])
+def test_a_list_gives_what_its_images_give_alone_in_any_batches(checkpoint, images):
+    predictor = Predictor.from_checkpoint(checkpoint, long_edge=0)
+    wide = np.ascontiguousarray(DemoDataset(1, size=96)[0].image[:80])
+    pictures = [wide, images / "photo0.png", str(images / "photo1.png"), wide]
+    alone = [predictor(picture) for picture in pictures]
+    for size in (1, 2, 3):
+        together = predictor(pictures, batch_size=size)
+        for one, other in zip(alone, together, strict=True):
+            np.testing.assert_allclose(one.keypoints, other.keypoints, atol=0.01)
+    assert predictor([]) == []
 
 
-def test_folders_give_every_kind_of_image_no_hidden_file_and_a_line_on_the_others(tmp_path, caplog):
-    names = [f"a{suffix}" for suffix in IMAGE_SUFFIXES] + ["B.JPG", "c.jfif", "d.TIFF", "e.gif", "f.avif"]
-    for name in [*names, ".hidden.jpg", "._a.jpg", "notes.txt", "g.heic", "README"]:
+def test_a_list_names_the_file_or_the_image_that_is_none(checkpoint, tmp_path):
+    predictor = Predictor.from_checkpoint(checkpoint)
+    with pytest.raises(GraphposeError, match=r"nothing\.jpg does not exist"):
+        predictor([tmp_path / "nothing.jpg"])
+    with pytest.raises(GraphposeError, match="image 1 of the list must be"):
+        predictor([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)])
+
+
+def test_folders_give_every_kind_of_image_no_hidden_file_and_a_line_on_the_others(tmp_path):
+    names = [f"a{suffix}" for suffix in IMAGE_SUFFIXES] + ["B.JPG", "c.jfif", "d.TIFF", "f.avif"]
+    for name in [*names, ".hidden.jpg", "._a.jpg", "notes.md", "g.heic", "README"]:
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.jpg").mkdir()
-    assert [path.name for path in find_images([tmp_path])] == sorted(names)
-    [message] = caplog.messages
-    assert "3 files that are no images are passed over (.heic, .txt, README)" in message
-    assert find_images([tmp_path / ".hidden.jpg"]) == [tmp_path / ".hidden.jpg"]  # named, it is taken
+    sources = find_sources([tmp_path])
+    assert [source.name for source in sources.items] == sorted(names)
+    assert ".heic" in "\n".join(sources.lines())
+    [hidden] = find_sources([tmp_path / ".hidden.jpg"]).items  # named, it is taken
+    assert hidden.name == ".hidden.jpg"
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in IMAGE_SUFFIXES if suffix not in (".pbm", ".pgm")])
@@ -118,7 +133,7 @@ def test_every_kind_of_image_can_be_read(tmp_path, suffix):
 
 def test_a_missing_checkpoint_is_one_line_and_status_2(images, capsys):
     assert main(["predict", str(images), "--checkpoint", "nowhere.pt"]) == 2
-    assert capsys.readouterr().err.strip() == "graphpose: checkpoint 'nowhere.pt' does not exist"
+    assert capsys.readouterr().err.splitlines()[-1] == "graphpose: checkpoint 'nowhere.pt' does not exist"
 
 
 def test_info_tells_what_a_checkpoint_holds(checkpoint, capsys):

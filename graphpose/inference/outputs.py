@@ -1,0 +1,226 @@
+"""All files of one run of ``graphpose predict``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphpose.errors import GraphposeError
+from graphpose.fields.pose import Poses
+from graphpose.inference.sources import Frame
+from graphpose.inference.writers import (
+    AppendedFile,
+    JsonArray,
+    KeypointTable,
+    Record,
+    VideoWriter,
+    encode_image,
+    openpifpaf_records,
+    read_records,
+    require_pyarrow,
+    write_parquet,
+    write_whole,
+)
+from graphpose.metrics.coco import coco_results
+from graphpose.skeleton import Skeleton
+from graphpose.visualize import draw_poses
+
+RESULTS, IMAGES, TABLE, PARQUET = "results.json", "images.json", "keypoints.csv", "keypoints.parquet"
+DRAWING, DRAWN_VIDEO = ".poses.png", ".poses.mp4"
+OPENPIFPAF_IMAGE, OPENPIFPAF_VIDEO = ".predictions.json", ".openpifpaf.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputConfig:
+    """What is written where.
+
+    Attributes:
+        folder: of everything; made where it is missing.
+        draw: ``NAME.poses.png`` beside each image's name, ``NAME.poses.mp4`` for videos.
+        json: a file in OpenPifPaf's layout for each image, and one with a line for each frame of a video.
+        csv: ``keypoints.csv``.
+        parquet: ``keypoints.parquet``, with ``keypoints.csv``.
+        overwrite: replace files of an earlier run.
+        resume: go on with an earlier run's files.
+    """
+
+    folder: Path
+    draw: bool = True
+    json: bool = False
+    csv: bool = False
+    parquet: bool = False
+    overwrite: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.resume:
+            raise GraphposeError("overwrite and resume contradict each other: choose one")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise GraphposeError(f"'{self.folder}' is a file; predictions are written to a folder")
+        if self.parquet:
+            require_pyarrow()
+
+
+class Outputs:
+    """Writes predictions frame by frame; after each all files are whole.
+
+    ``results.json`` has the poses in COCO's results format. ``images.json`` says which image an id is: file_name,
+    height and width, "frame" in videos (from 0), or "error" for one that could not be read.
+
+    Args:
+        config: what is written where.
+        skeleton: of the poses.
+
+    Attributes:
+        known: frames that an earlier run has done, by name and index.
+
+    Raises:
+        GraphposeError: there is something that would be overwritten, or a file cannot be read or written.
+    """
+
+    def __init__(self, config: OutputConfig, skeleton: Skeleton) -> None:
+        self.config = config
+        self.skeleton = skeleton
+        folder = config.folder
+        images: list[Record] = []
+        results: list[Record] = []
+        if config.resume and (folder / IMAGES).exists():
+            images = read_records(folder / IMAGES, lambda image: "error" not in image)
+            done = {image["id"] for image in images}
+            results = read_records(folder / RESULTS, lambda result: result["image_id"] in done)
+        elif not config.overwrite:
+            self._refuse_existing(*(folder / name for name in (RESULTS, IMAGES, TABLE, PARQUET)))
+        self.known: dict[tuple[str, int | None], Record] = {(i["file_name"], i.get("frame")): i for i in images}
+        self._known_results: dict[int, list[Record]] = {image["id"]: [] for image in images}
+        for result in results:
+            self._known_results[result["image_id"]].append(result)
+        self._results = JsonArray(folder / RESULTS, results)
+        self._images = JsonArray(folder / IMAGES, images)
+        self._table: KeypointTable | None = None
+        if config.csv or config.parquet:
+            rows = [row for i in images for row in KeypointTable.rows(i, self._known_results[i["id"]])]
+            self._table = KeypointTable(folder / TABLE, skeleton.keypoints, rows)
+        self._video: tuple[str, VideoWriter] | None = None
+        self._lines: tuple[str, AppendedFile] | None = None
+
+    def is_known(self, name: str, index: int | None) -> bool:
+        """Whether an earlier run has done this frame."""
+        return (name, index) in self.known
+
+    def write(self, frame: Frame[Any], poses: Poses | None) -> list[Record]:
+        """Write all of one frame.
+
+        Args:
+            frame: with its image, an error, or known of an earlier run.
+            poses: None where it has an error or is known.
+
+        Returns:
+            Its COCO results.
+
+        Raises:
+            GraphposeError: a file cannot be written, or exists; or an earlier run has another image in this place.
+        """
+        if frame.known:
+            image = self.known[frame.name, frame.index]
+            if image["id"] != frame.image_id:
+                raise GraphposeError(
+                    f"the list of images has changed: {frame.label} is number {frame.image_id} and was number "
+                    f"{image['id']}; resume with the same sources, or choose another folder than "
+                    f"'{self.config.folder}'"
+                )
+            results = self._known_results.pop(image["id"])
+            self._write_video(frame, results)
+            return results
+        if poses is None:
+            self._images.extend([{"id": frame.image_id, **_place(frame), "error": str(frame.error)}])
+            return []
+        assert frame.image is not None
+        height, width = frame.image.shape[:2]
+        image = {"id": frame.image_id, **_place(frame), "height": height, "width": width}
+        results = coco_results(frame.image_id, poses)
+        if frame.index is None:
+            self._write_files(frame, results)
+        else:
+            self._write_video(frame, results)
+        if self._table is not None:
+            self._table.extend(KeypointTable.rows(image, results))
+        self._results.extend(results)
+        self._images.extend([image])
+        return results
+
+    def close(self) -> None:
+        """End all files."""
+        with contextlib.ExitStack() as stack:
+            if self._table is not None and self.config.parquet:
+                stack.callback(write_parquet, self.config.folder / TABLE, self.config.folder / PARQUET)
+            for file in (self._table, self._results, self._images):
+                if file is not None:
+                    stack.callback(file.close)
+            stack.callback(self._close_video)
+
+    def _write_files(self, frame: Frame[Any], results: list[Record]) -> None:
+        if self.config.json:
+            self._write_file(frame.name + OPENPIFPAF_IMAGE, json.dumps(openpifpaf_records(results)).encode())
+        if self.config.draw:
+            path = self.config.folder / (frame.name + DRAWING)
+            self._write_file(frame.name + DRAWING, encode_image(path, self._drawn(frame, results)))
+
+    def _write_file(self, name: str, content: bytes) -> None:
+        write_whole(self._new_path(name), content)
+
+    def _write_video(self, frame: Frame[Any], results: list[Record]) -> None:
+        """A frame of a video; those of an earlier run are drawn anew, since a video cannot be gone on with."""
+        if frame.index is None or (frame.image is None and not self.config.json):
+            return
+        self._close_video(unless=frame.name)
+        if self.config.json:
+            if self._lines is None:
+                self._lines = (frame.name, self._new_lines(frame.name + OPENPIFPAF_VIDEO))
+            line = {"frame": frame.index, "predictions": openpifpaf_records(results)}
+            self._lines[1].append(json.dumps(line) + "\n")
+        if self.config.draw and frame.image is not None:
+            if self._video is None:
+                path = self._new_path(frame.name + DRAWN_VIDEO)
+                size = (frame.image.shape[0], frame.image.shape[1])
+                self._video = (frame.name, VideoWriter(path, frame.rate or 25.0, size))
+            self._video[1].write(self._drawn(frame, results))
+
+    def _new_path(self, name: str) -> Path:
+        path = self.config.folder / name
+        if not self.config.resume and not self.config.overwrite:
+            self._refuse_existing(path)
+        return path
+
+    def _new_lines(self, name: str) -> AppendedFile:
+        return AppendedFile(self._new_path(name), "")
+
+    def _close_video(self, unless: str | None = None) -> None:
+        """End the files of one video, before those of another."""
+        if self._lines is not None and self._lines[0] != unless:
+            self._lines[1].close()
+            self._lines = None
+        if self._video is not None and self._video[0] != unless:
+            video, self._video = self._video[1], None
+            video.close()
+
+    def _drawn(self, frame: Frame[Any], results: list[Record]) -> np.ndarray:
+        assert frame.image is not None
+        keypoints = np.array([result["keypoints"] for result in results], np.float64)
+        return draw_poses(frame.image, keypoints.reshape(-1, self.skeleton.num_keypoints, 3), self.skeleton)
+
+    def _refuse_existing(self, *paths: Path) -> None:
+        for path in paths:
+            if path.exists():
+                raise GraphposeError(
+                    f"'{path}' exists already; --resume goes on with the run that made it, --overwrite replaces it, "
+                    f"--out names another folder"
+                )
+
+
+def _place(frame: Frame[Any]) -> Record:
+    return {"file_name": frame.name} if frame.index is None else {"file_name": frame.name, "frame": frame.index}
