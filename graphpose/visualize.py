@@ -7,6 +7,7 @@ show at a glance.
 from __future__ import annotations
 
 import colorsys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,7 @@ def draw_poses(
     style: Literal["prediction", "truth"] = "prediction",
     threshold: float = 0.0,
     zoom: float = 1.0,
+    labels: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Skeletons over an image.
 
@@ -46,6 +48,7 @@ def draw_poses(
             (visibility 1) as empty rings, so that both can be drawn over each other.
         threshold: keypoints at or below this confidence are left out.
         zoom: enlarge the image by this factor first; small images get legible skeletons.
+        labels: a short text above each person, such as an identity, whose colour it sets; an empty one is left out.
 
     Returns:
         (H · zoom, W · zoom, 3) uint8 RGB.
@@ -66,11 +69,15 @@ def draw_poses(
         canvas = cv2.resize(canvas, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
         keypoints = keypoints.copy()
         keypoints[:, :, :2] = (keypoints[:, :, :2] + 0.5) * zoom - 0.5
+    if labels is not None and len(labels) != len(keypoints):
+        raise GraphposeError(f"{len(keypoints)} persons to draw need as many labels, not {len(labels)}")
     for person in sorted(keypoints, key=lambda p: _extent(p, threshold)):
         if style == "prediction":
             _draw_prediction(canvas, person, skeleton, threshold)
         else:
             _draw_truth(canvas, person, skeleton, threshold)
+    for person, label in zip(keypoints, labels or (), strict=labels is not None):
+        _draw_label(canvas, person, label, threshold)
     return canvas
 
 
@@ -206,6 +213,23 @@ def _draw_truth(canvas: np.ndarray, person: np.ndarray, skeleton: Skeleton, thre
     for k in np.flatnonzero(found):
         _disc(canvas, person[k, :2], _PAPER, 2.4 * width)
         _disc(canvas, person[k, :2], _OUTLINE if person[k, 2] == 1 else colours[k], 1.6 * width)
+
+
+def _draw_label(canvas: np.ndarray, person: np.ndarray, label: str, threshold: float) -> None:
+    """A text on a plate above the person's highest keypoint."""
+    found = person[person[:, 2] > threshold, :2]
+    if not label or not len(found):
+        return
+    top = found[found[:, 1].argmin()]
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, max(0.35, max(canvas.shape[:2]) / 1600)
+    text = label.encode("ascii", "replace").decode()
+    (width, height), _ = cv2.getTextSize(text, font, scale, 1)
+    left = round(min(max(top[0] - width / 2, 2), max(2, canvas.shape[1] - width - 3)))
+    bottom = round(min(max(top[1] - 3 * _line_width(canvas, _extent(person, threshold)), height + 4), canvas.shape[0]))
+    red, green, blue = colorsys.hsv_to_rgb(zlib.crc32(label.encode()) % 997 / 997, 0.65, 1.0)
+    plate = (round(255 * red), round(255 * green), round(255 * blue))
+    cv2.rectangle(canvas, (left - 2, bottom - height - 3), (left + width + 2, bottom + 2), plate, -1)
+    cv2.putText(canvas, text, (left, bottom - 1), font, scale, _OUTLINE, 1, cv2.LINE_AA)
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:

@@ -121,3 +121,28 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(GraphposeError, match=r"a\.png cannot be written"):
         save_image(tmp_path / "file" / "a.png", GREY)
+
+
+def test_a_label_is_above_its_person_and_has_its_own_colour():
+    image = np.zeros((120, 240, 3), np.uint8)
+    persons = np.zeros((2, 17, 3))
+    for n, x in enumerate((60, 180)):
+        persons[n, 5:7] = [[x - 10, 70, 1], [x + 10, 70, 1]]
+    plain = draw_poses(image, persons, COCO)
+    drawn = draw_poses(image, persons, COCO, labels=["1", "2"])
+    changed = (drawn != plain).any(axis=2)
+    ys, xs = np.nonzero(changed)
+    assert ys.max() < 70
+    assert {bool(x < 120) for x in xs} == {True, False}
+    assert (
+        len(
+            {
+                tuple(drawn[int(ys[xs < 120].min()) + 1, int(xs[xs < 120].min()) + 1]),
+                tuple(drawn[int(ys[xs > 120].min()) + 1, int(xs[xs > 120].min()) + 1]),
+            }
+        )
+        == 2
+    )
+    assert np.array_equal(draw_poses(image, persons, COCO, labels=["", ""]), plain)
+    with pytest.raises(GraphposeError, match="2 persons to draw need as many labels, not 1"):
+        draw_poses(image, persons, COCO, labels=["1"])

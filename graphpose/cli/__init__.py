@@ -85,6 +85,11 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="a file for each image in the layout of OpenPifPaf")
     parser.add_argument("--csv", action="store_true", help="keypoints.csv, a row for each person")
     parser.add_argument("--parquet", action="store_true", help="the same as keypoints.parquet (needs pyarrow)")
+    parser.add_argument(
+        "--track",
+        action="store_true",
+        help="track_id: who is who over the frames of a video, or over the images of a folder",
+    )
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--resume", action="store_true", help="go on with what is in --out")
     earlier.add_argument("--overwrite", action="store_true", help="replace what is in --out")
@@ -158,6 +163,7 @@ def run_predict(options: argparse.Namespace) -> int:
         json=options.json,
         csv=options.csv,
         parquet=options.parquet,
+        track=options.track,
         overwrite=options.overwrite,
         resume=options.resume,
     )

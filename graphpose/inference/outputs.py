@@ -13,6 +13,7 @@ import numpy as np
 from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
 from graphpose.inference.sources import Frame
+from graphpose.inference.tracking import Tracker, pose_areas
 from graphpose.inference.writers import (
     AppendedFile,
     JsonArray,
@@ -45,6 +46,7 @@ class OutputConfig:
         json: a file in OpenPifPaf's layout for each image, and one with a line for each frame of a video.
         csv: ``keypoints.csv``.
         parquet: ``keypoints.parquet``, with ``keypoints.csv``.
+        track: give persons a "track_id" over the frames of a video, or the images of a folder in their order.
         overwrite: replace files of an earlier run.
         resume: go on with an earlier run's files.
     """
@@ -54,6 +56,7 @@ class OutputConfig:
     json: bool = False
     csv: bool = False
     parquet: bool = False
+    track: bool = False
     overwrite: bool = False
     resume: bool = False
 
@@ -105,6 +108,7 @@ class Outputs:
         if config.csv or config.parquet:
             rows = [row for i in images for row in KeypointTable.rows(i, self._known_results[i["id"]])]
             self._table = KeypointTable(folder / TABLE, skeleton.keypoints, rows)
+        self._tracker: tuple[str, Tracker] | None = None
         self._video: tuple[str, VideoWriter] | None = None
         self._lines: tuple[str, AppendedFile] | None = None
 
@@ -134,6 +138,7 @@ class Outputs:
                     f"'{self.config.folder}'"
                 )
             results = self._known_results.pop(image["id"])
+            self._track_again(frame, results)
             self._write_video(frame, results)
             return results
         if poses is None:
@@ -143,6 +148,10 @@ class Outputs:
         height, width = frame.image.shape[:2]
         image = {"id": frame.image_id, **_place(frame), "height": height, "width": width}
         results = coco_results(frame.image_id, poses)
+        if self.config.track:
+            for result, area in zip(results, pose_areas(poses, self.skeleton), strict=True):
+                result["area"] = round(float(area), 3)
+            self._track(frame, results)
         if frame.index is None:
             self._write_files(frame, results)
         else:
@@ -162,6 +171,30 @@ class Outputs:
                 if file is not None:
                     stack.callback(file.close)
             stack.callback(self._close_video)
+
+    def _track(self, frame: Frame[Any], results: list[Record]) -> None:
+        """Give each result its "track_id". What is tracked is what is written, so that a resumed run tracks alike."""
+        sequence = frame.name if frame.index is not None else frame.name.rpartition("/")[0]
+        if self._tracker is None or self._tracker[0] != sequence:
+            self._tracker = (sequence, Tracker(self.skeleton))
+        keypoints = np.array([result["keypoints"] for result in results], np.float64)
+        ids = self._tracker[1].update(
+            keypoints.reshape(len(results), self.skeleton.num_keypoints, 3),
+            np.array([result["area"] for result in results], np.float64),
+            np.array([result["score"] for result in results], np.float64),
+        )
+        for result, identity in zip(results, ids.tolist(), strict=True):
+            if identity:
+                result["track_id"] = identity
+
+    def _track_again(self, frame: Frame[Any], results: list[Record]) -> None:
+        """Bring the tracker to where it was after a frame of an earlier run."""
+        if self.config.track and any("area" not in result for result in results):
+            raise GraphposeError(
+                f"the earlier run in '{self.config.folder}' did not track; resume without --track, or start anew"
+            )
+        if self.config.track:
+            self._track(frame, results)
 
     def _write_files(self, frame: Frame[Any], results: list[Record]) -> None:
         if self.config.json:
@@ -211,7 +244,12 @@ class Outputs:
     def _drawn(self, frame: Frame[Any], results: list[Record]) -> np.ndarray:
         assert frame.image is not None
         keypoints = np.array([result["keypoints"] for result in results], np.float64)
-        return draw_poses(frame.image, keypoints.reshape(-1, self.skeleton.num_keypoints, 3), self.skeleton)
+        return draw_poses(
+            frame.image,
+            keypoints.reshape(-1, self.skeleton.num_keypoints, 3),
+            self.skeleton,
+            labels=[str(result.get("track_id", "")) for result in results] if self.config.track else None,
+        )
 
     def _refuse_existing(self, *paths: Path) -> None:
         for path in paths:

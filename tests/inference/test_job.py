@@ -109,7 +109,7 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(predictor, f
     sources = find_sources([folder])
     (folder / "b" / "w.jpg").unlink()
     sources = find_sources([folder])
-    predict_sources(predictor, sources, OutputConfig(straight, json=True, csv=True), **config)
+    predict_sources(predictor, sources, OutputConfig(straight, json=True, csv=True, track=True), **config)
     frames = []
 
     class Interrupting(GreyPredictor):
@@ -120,7 +120,7 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(predictor, f
             return super()._fields(batch, seconds)
 
     interrupting = Interrupting(predictor.network)
-    summary = predict_sources(interrupting, sources, OutputConfig(stopped, json=True, csv=True), **config)
+    summary = predict_sources(interrupting, sources, OutputConfig(stopped, json=True, csv=True, track=True), **config)
     assert summary.status == 130
     assert 10 < summary.done <= 21
     halfway = json.loads((stopped / "images.json").read_text())
@@ -130,7 +130,9 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(predictor, f
     with find_sources([stopped / "film.avi.poses.mp4"]).items[0].open() as reader:
         assert reader.count == summary.done - 2
     assert not [name for name in contents(stopped) if "part" in name]
-    resumed = predict_sources(predictor, sources, OutputConfig(stopped, json=True, csv=True, resume=True), **config)
+    resumed = predict_sources(
+        predictor, sources, OutputConfig(stopped, json=True, csv=True, track=True, resume=True), **config
+    )
     assert (resumed.done, resumed.known, resumed.status) == (38, summary.done, 0)
     assert contents(stopped) == contents(straight)
 
@@ -205,6 +207,34 @@ def test_an_image_that_was_broken_is_read_again_on_resume(predictor, folder, pic
     assert (summary.done, summary.known, summary.status) == (2, 1, 0)
     images = json.loads((out / "images.json").read_text())
     assert {image["file_name"]: image["id"] for image in images} == {"w.jpg": 1, "x.jpg": 2}
+
+
+def test_tracks_are_in_every_output_and_begin_anew_with_each_film_and_folder(predictor, folder, pictures, tmp_path):
+    somebody = next(picture for picture in pictures if int(picture.mean()) % 4 >= 2)
+    for n in range(3):
+        (folder / "c").mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / "c" / f"{n}.png"), somebody[..., ::-1])
+    write_film(folder / "film2.avi", pictures * 2)
+    out = tmp_path / "out"
+    run(predictor, folder, out, track=True)
+    results = json.loads((out / "results.json").read_text())
+    images = {image["id"]: image for image in json.loads((out / "images.json").read_text())}
+    tracks = {}
+    for result in results:
+        tracks.setdefault(images[result["image_id"]]["file_name"], []).append(result["track_id"])
+    assert tracks["c/0.png"] == tracks["c/1.png"] == tracks["c/2.png"]  # one picture three times
+    assert min(tracks["film.avi"]) == min(tracks["film2.avi"]) == 1
+    assert tracks["film.avi"][: len(tracks["film2.avi"])] == tracks["film2.avi"]
+    with open(out / "keypoints.csv", newline="") as file:
+        assert [int(row["track_id"]) for row in csv.DictReader(file)] == [result["track_id"] for result in results]
+    layout = json.loads((out / "c" / "1.png.predictions.json").read_text())
+    assert [one["id_"] for one in layout] == tracks["c/1.png"]
+
+
+def test_a_run_without_tracks_cannot_be_resumed_with_them(predictor, folder, tmp_path):
+    run(predictor, folder / "film.avi", tmp_path / "out")
+    with pytest.raises(GraphposeError, match="did not track"):
+        run(predictor, folder / "film.avi", tmp_path / "out", track=True, resume=True)
 
 
 def test_a_folder_for_predictions_that_is_a_file_is_refused(tmp_path, folder, capsys):

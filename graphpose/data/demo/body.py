@@ -134,6 +134,18 @@ def sample_pose(rng: np.random.Generator) -> tuple[str, np.ndarray]:
     return _POSES[pose], angles.clip(LIMITS[:, 0], LIMITS[:, 1])
 
 
+def walking_angles(phase: float) -> np.ndarray:
+    """(24,) joint angles of somebody who walks; ``phase`` in radians, 2π is a step of each leg."""
+    step = _angles_of({**_REST, **REPERTOIRE["walk"][1]})
+    other = step[_MIRROR] * _MIRROR_SIGN
+    share = 0.5 + 0.5 * np.cos(phase)
+    angles = share * step + (1 - share) * other
+    # the leg that swings forward is bent
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        angles[_INDEX[f"{side}_knee"]] += 35.0 * max(0.0, -sign * np.sin(phase))
+    return angles.clip(LIMITS[:, 0], LIMITS[:, 1])
+
+
 @dataclasses.dataclass(frozen=True)
 class Proportions:
     """Lengths of one person's body, in units of stature."""
