@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     escape_output()
     parser = build_parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("graphpose").setLevel(logging.INFO)  # what other libraries tell is their inside
     try:
         return options.run(options)
     except GraphposeError as error:

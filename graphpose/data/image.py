@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import cv2
@@ -133,4 +134,5 @@ def _check_complete(name: Path | str, data: bytes) -> None:
         ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         kind = "is truncated" if data[:2] == b"\xff\xd8" and "truncated" in str(error) else "cannot be decoded"
-        raise GraphposeError(f"image {name} {kind} ({len(data)} bytes): {error}") from None
+        reason = re.sub(r" ?<[^<>]* at 0x[0-9a-f]+>", "", str(error))  # the name of a buffer in memory is nobody's
+        raise GraphposeError(f"image {name} {kind} ({len(data)} bytes): {reason}") from None

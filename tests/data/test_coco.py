@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,17 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(GraphposeError, match=r"broken\.jpg"):
         read_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.gif", "a.txt", "图.webp"])
+@pytest.mark.parametrize(
+    "data", [b"hello", b"\x89PNG", b"\xff\xd8\xff\xe0", b"GIF89a", b"II*\x00", b"RIFF\0\0\0\0WEBP", b""]
+)
+def test_no_inside_of_a_library_stands_in_the_message(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(GraphposeError, match=name) as caught:
+        read_image(tmp_path / name)
+    assert not re.search(r"0x[0-9a-f]{6}|BytesIO|Argument '", str(caught.value))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
