@@ -21,7 +21,8 @@ class DataConfig:
         long_edge: evaluation resizes the long edge to it, pixels; None keeps images as they are.
         batch_size: images per step of each process.
         evaluation_batch_size: images per step of evaluation.
-        workers: loader processes; 0 loads in the process that trains.
+        workers: loader processes, 0 loads in the process that trains; None takes 2 on a CPU, and on CUDA one for each
+            core that is left, at most 16.
         cache: keep the training images in memory.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>".
         demo_train_scenes: training scenes of "demo".
@@ -52,7 +53,7 @@ class DataConfig:
     long_edge: int | None = 641
     batch_size: int = 8
     evaluation_batch_size: int = 1
-    workers: int = 2
+    workers: int | None = None
     cache: bool = False
     device: str = "auto"
     demo_train_scenes: int = 12000
@@ -78,7 +79,7 @@ class DataConfig:
             if getattr(self, key) < 1:
                 raise GraphposeError(f"{key}={getattr(self, key)} must be a positive whole number")
         for key in ("workers", "contact_sheet_images", "epoch_images"):
-            if getattr(self, key) < 0:
+            if (getattr(self, key) or 0) < 0:
                 raise GraphposeError(f"{key}={getattr(self, key)} must not be negative")
         if self.train_sets:
             self._check_train_sets()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+import torch
 
 from experiments.configs.data import DataConfig
 from experiments.configs.settings import Settings
@@ -34,6 +37,8 @@ from graphpose.packed import is_packed
 
 # What of a baseline a run does not have to name: left at their defaults, these are the baseline's.
 BASELINES_OWN = ("backbone_variant", "norm_eps", "scale_activation", "scale_factor", "spread_activation")
+
+MOST_WORKERS = 16
 
 
 def build_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDataset]:
@@ -116,6 +121,17 @@ def without_unknown_mirror_images(settings: Settings) -> Settings:
     return dataclasses.replace(settings, data=dataclasses.replace(settings.data, test_flip=False))
 
 
+def loader_workers(workers: int | None, device: torch.device) -> int:
+    """Loader processes of one rank; None is as many as keep a GPU busy, of the cores that this process may use."""
+    if workers is not None:
+        return workers
+    if device.type != "cuda":
+        return 2  # more would take the cores that train
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(2, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+
+
 def build_loaders(
     settings: Settings, train: PoseDataset, val: PoseDataset, seed: int, ranks: Ranks = SINGLE_PROCESS
 ) -> tuple[PoseLoader, PoseLoader]:
@@ -123,7 +139,7 @@ def build_loaders(
     data, device = settings.data, resolve_device(settings.data.device)
     shared = {
         "seed": seed,
-        "workers": data.workers,
+        "workers": loader_workers(data.workers, device),
         "pin_memory": device.type == "cuda",
         "rank": ranks.rank,
         "world_size": ranks.world_size,

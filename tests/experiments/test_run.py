@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments.configs import coco, crowdpose, mpii
 from experiments.configs.explanations import EXPLANATIONS, PURPOSES
@@ -261,3 +262,16 @@ def test_photographs_train_and_evaluate_through_the_experiment(tmp_path, data_ro
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 training and 2 evaluation images" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("workers", "device", "cores", "ranks", "expected"),
+    [
+        (3, "cuda", 64, 1, 3), (0, "cuda", 64, 1, 0), (None, "cpu", 64, 1, 2), (None, "cuda", 8, 1, 7),
+        (None, "cuda", 64, 1, 16), (None, "cuda", 32, 4, 7), (None, "cuda", 1, 1, 2),
+    ],
+)  # fmt: skip
+def test_loader_processes_follow_the_cores_that_a_rank_has(monkeypatch, workers, device, cores, ranks, expected):
+    monkeypatch.setattr(build.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    assert build.loader_workers(workers, torch.device(device)) == expected
