@@ -5,6 +5,8 @@ python experiments/benchmark.py decode --scenes scenes_n20.json --noise 0.15
 python experiments/benchmark.py network --size 321
 python experiments/benchmark.py load --annotations FILE --images FOLDER
 python experiments/benchmark.py train demo workers=0
+python experiments/benchmark.py memory
+python experiments/benchmark.py gpu
 """
 
 from __future__ import annotations

@@ -66,3 +66,15 @@ def add_parsers(subparsers: Any) -> None:
     track.add_argument("--frames", type=int, default=150, help="of each (default: %(default)s)")
     track.add_argument("--persons", type=int, default=6, help="in each (default: %(default)s)")
     track.add_argument("--seed", type=int, default=0, help="of the first film (default: %(default)s)")
+
+    gpu = add("gpu", "gpu:run", "what only a GPU can settle, in at most nine minutes; writes a JSON file and a page")
+    gpu.add_argument("steps", nargs="*", metavar="STEP", help="only these (default: all that time allows)")
+    gpu.add_argument("--device", default="auto", help="cpu or cuda (default: cuda where there is one)")
+    gpu.add_argument("--small", action="store_true", help="a rehearsal with tiny networks")
+    gpu.add_argument("--seconds", type=float, default=540.0, help="for all steps together (default: 540)")
+    gpu.add_argument("--out", type=Path, default=Path("gpu.json"), help="the report; the page lies beside it as .md")
+
+    memory = add("memory", "memory:run", "peak memory of a training step, counted without computing")
+    memory.add_argument("networks", nargs="*", metavar="NETWORK", help="rows, as 'DGCN-50' (default: all)")
+    memory.add_argument("--sizes", type=int, nargs="+", default=[401, 641], help="pixels (default: 401 641)")
+    memory.add_argument("--table", type=Path, help="write it here as Markdown")
