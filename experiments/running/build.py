@@ -1,4 +1,4 @@
-"""What a run is built from by its settings: data sets, loaders, device."""
+"""What a run is built from by its settings: data sets, loaders, network."""
 
 from __future__ import annotations
 

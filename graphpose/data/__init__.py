@@ -1,1 +1,1 @@
-"""Data sets: readers, the demo renderer, transforms and loaders."""
+"""Data sets: annotations, images, the demo renderer, mixes, transforms, loaders and what checks them."""

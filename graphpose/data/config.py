@@ -1,4 +1,4 @@
-"""Settings of the augmentation."""
+"""Settings of training images: their augmentation, data sets that are trained together, images composed of several."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Metrics, each by the rules of its data set."""
+"""Metrics, each by the rules of its data set; error analysis; files for test servers."""

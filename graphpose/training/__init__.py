@@ -1,1 +1,1 @@
-"""The parts of :class:`graphpose.training.trainer.Trainer`, one job each."""
+"""Training: :class:`graphpose.training.trainer.Trainer` and its parts, one job each."""

@@ -1,6 +1,6 @@
 """Figures of the demo scenes as convex hulls of spheres: what a hull is, and how hulls are collected around a body.
 
-Convention: as in demo_body.py; the camera frame with lengths in units of stature, z away from the camera.
+Convention: as in :mod:`graphpose.data.demo.body`, lengths in units of stature in the camera frame, z away from the camera.
 """
 
 from __future__ import annotations
