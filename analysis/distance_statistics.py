@@ -62,7 +62,11 @@ def accumulate(path: Path, args: argparse.Namespace) -> StatisticsAccumulator:
 
 
 def compute(args: argparse.Namespace) -> PoseStatistics:
-    """Statistics of all files together, with their provenance."""
+    """Statistics of all files together, with their provenance.
+
+    Raises:
+        GraphposeError: a file cannot be read, ``--out`` cannot be written, or no person is left.
+    """
     if args.out.suffix not in (".npz", ".json") or not args.out.absolute().parent.is_dir():
         raise GraphposeError(f"--out {args.out} must end in .npz or .json and lie in a folder that exists")
     total, *shards = (accumulate(path, args) for path in args.files)

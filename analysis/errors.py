@@ -150,7 +150,7 @@ def draw_worst(out: Path, analysis: ErrorAnalysis, images: Path, count: int, war
 
 
 def read_results(path: Path, skeleton: Skeleton, ground_truth: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Records of a COCO-results file that can be scored by ``ground_truth``."""
+    """Records of a COCO-results file that can be scored by ``ground_truth``; GraphposeError names what cannot."""
     try:
         results = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

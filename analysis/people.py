@@ -29,7 +29,7 @@ import argparse
 import contextlib
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,9 @@ def coco_intervals(
     return {name: (values[i], low[i], high[i]) for i, name in enumerate(COCO_FIGURES)}
 
 
-def bootstrap(figures: Any, images: int, resamples: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bootstrap(
+    figures: Callable[[np.ndarray], Sequence[float] | np.ndarray], images: int, resamples: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Figures of all images and the 2.5 % and 97.5 % quantiles of those of images drawn with replacement.
 
     Args:
@@ -175,6 +177,9 @@ def single_intervals(
         columns: (K,) where the network's keypoints are found in the set's, −1 for nowhere.
         resamples: see :func:`bootstrap`.
         seed: likewise.
+
+    Raises:
+        GraphposeError: nobody has a labelled joint that the network knows.
     """
     rows: dict[int, tuple[float, np.ndarray, int]] = {}
     for annotation in ground_truth["annotations"]:
@@ -233,7 +238,11 @@ def open_first(annotations: str, images: str, limit: int | None) -> PoseDataset:
 
 
 def report(options: argparse.Namespace) -> list[str]:
-    """Everything that was asked for, as lines."""
+    """Everything that was asked for, as lines.
+
+    Raises:
+        GraphposeError: the checkpoint or a data set cannot be read, or AP is asked for in another skeleton.
+    """
     predictor = Predictor.from_checkpoint(
         options.checkpoint,
         device=options.device,

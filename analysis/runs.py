@@ -24,7 +24,7 @@ from typing import Any
 
 from graphpose.errors import GraphposeError, escape_output
 
-SAY_NOTHING = ("resume",)  # settings that differ between runs whatever they are
+IGNORED_SETTINGS = ("resume",)  # settings that differ between runs whatever they are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ def differences(runs: Sequence[RunRecord]) -> list[str]:
 
     The seed is named only where runs share one: drawn by Sacred it differs in all and says nothing.
     """
-    names = sorted({name for run in runs for name in run.config} - set(SAY_NOTHING))
+    names = sorted({name for run in runs for name in run.config} - set(IGNORED_SETTINGS))
     values = {name: len({json.dumps(run.config.get(name)) for run in runs}) for name in names}
     return [name for name, count in values.items() if 1 < count and (name != "seed" or count < len(runs))]
 

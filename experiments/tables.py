@@ -185,7 +185,7 @@ def in_order(runs: Mapping[Row, Sequence[TableRun]]) -> list[TableRun]:
 
 
 def chosen_rows(table: Table, names: Sequence[str]) -> Table:
-    """A table of the named rows alone; of all rows without a name."""
+    """A table of the named rows alone, of all rows without a name; GraphposeError names a row that it lacks."""
     known = [row.name for row in table.rows]
     for name in names:
         if name not in known:

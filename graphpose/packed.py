@@ -25,9 +25,9 @@ from graphpose.nn.network import PoseNetwork
 FORMAT = 1
 SUFFIX = ".safetensors"
 SHIPPED = Path(__file__).parent / "shipped" / f"people{SUFFIX}"  # what is used where no checkpoint is named
-KEY = "graphpose"  # of the metadata
+METADATA_KEY = "graphpose"
 SCALE = ".scale"
-LARGEST = 127  # of int8, the same to both sides of zero
+INT8_MAX = 127  # of int8, the same to both sides of zero
 
 WeightType = Literal["int8", "float16", "float32"]
 
@@ -64,7 +64,7 @@ def pack(
         tensor = tensor.detach().cpu().contiguous()
         if not torch.isfinite(tensor).all():
             raise GraphposeError(f"'{name}' is not finite; such a network is not packed")
-        if tensor.dim() < 2 or not tensor.is_floating_point() or name not in _large(network):
+        if tensor.dim() < 2 or not tensor.is_floating_point() or name not in _quantisable(network):
             tensors[name] = tensor
         elif weights == "int8":
             tensors[name], tensors[name + SCALE] = quantise(tensor)
@@ -81,12 +81,12 @@ def pack(
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata={KEY: json.dumps(content)})
+        save_file(tensors, path, metadata={METADATA_KEY: json.dumps(content)})
     except (OSError, SafetensorError) as error:
         raise GraphposeError(f"packed network '{path}' could not be written: {error}") from error
 
 
-def _large(network: PoseNetwork) -> set[str]:
+def _quantisable(network: PoseNetwork) -> set[str]:
     """Names of the weights of convolutions and linear layers."""
     kinds = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Linear)
     return {f"{name}.weight" for name, module in network.named_modules() if isinstance(module, kinds)}
@@ -102,9 +102,9 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
         (out, …) int8 and (out,) float32; scale · int8 misses the weight by half a scale at most.
     """
     weight = weight.float()
-    scale = (weight.flatten(1).abs().amax(dim=1) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+    scale = (weight.flatten(1).abs().amax(dim=1) / INT8_MAX).clamp(min=torch.finfo(torch.float32).tiny)
     shape = (-1, *[1] * (weight.dim() - 1))
-    return (weight / scale.view(shape)).round().clamp(-LARGEST, LARGEST).to(torch.int8), scale
+    return (weight / scale.view(shape)).round().clamp(-INT8_MAX, INT8_MAX).to(torch.int8), scale
 
 
 def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def is_packed(path: Path) -> bool:
         return False
     try:
         with safe_open(path, framework="pt") as file:
-            return KEY in (file.metadata() or {})
+            return METADATA_KEY in (file.metadata() or {})
     except (OSError, SafetensorError):
         return False
 
@@ -150,9 +150,9 @@ def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no mapping
     except (OSError, SafetensorError) as error:
         raise GraphposeError(f"packed network '{path}' cannot be read: {error}") from error
-    if KEY not in metadata:
+    if METADATA_KEY not in metadata:
         raise GraphposeError(f"'{path}' is no packed network of graphpose; its metadata does not say what it is")
-    content = json.loads(metadata[KEY])
+    content = json.loads(metadata[METADATA_KEY])
     if content["format"] != FORMAT:
         raise GraphposeError(f"packed network '{path}' has format {content['format']}; this version reads {FORMAT}")
     if digest(tensors) != content["sha256"]:

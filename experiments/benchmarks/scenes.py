@@ -39,7 +39,16 @@ class Scene:
 
 
 def load_scenes(path: Path, long_edge: int, min_keypoints: int) -> tuple[Skeleton, list[Scene], dict[str, Any]]:
-    """Skeleton, resized scenes, and the annotations (at original size) of the persons in them."""
+    """Skeleton, resized scenes, and the annotations (at original size) of the persons in them.
+
+    Args:
+        path: COCO-format file; its images are not read.
+        long_edge: of the resized scenes, pixels; 0 keeps their size.
+        min_keypoints: persons with fewer labels are left out.
+
+    Raises:
+        GraphposeError: the file is of another form, or has no such person.
+    """
     try:
         annotations = json.loads(path.read_text())
         category = next(c for c in annotations["categories"] if c.get("keypoints"))

@@ -68,7 +68,7 @@ def build(words: list[str]) -> tuple[Trainer, Settings]:
     config["frozen_backbone_epochs"] = 0  # every epoch is alike
     train_set, val_set = build_datasets(build_settings(config).data, SEED)
     if isinstance(train_set, CachedDataset):
-        for _ in train_set.filling(torch.get_num_threads(), progress=False):
+        for _ in train_set.fill(torch.get_num_threads(), progress=False):
             pass
     settings = build_settings(config, train_set.skeleton)
     torch.manual_seed(SEED)

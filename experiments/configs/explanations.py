@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any
 
 from experiments.configs.named import NAMED_MODULES
 from experiments.configs.settings import FLAT, GROUPED
 
 
-def attribute_lines(dataclass: Any) -> dict[str, str]:
+def attribute_lines(dataclass: type) -> dict[str, str]:
     """First sentence of every entry under "Attributes:" of a dataclass's docstring, without markup."""
     _, _, section = (inspect.getdoc(dataclass) or "").partition("Attributes:\n")
     section = re.split(r"\n\n", section)[0]

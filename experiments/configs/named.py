@@ -45,7 +45,7 @@ def configured(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def typed_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Settings typed as key=value, with the values that Sacred would read."""
+    """Settings typed as key=value, with the values that Sacred would read; GraphposeError for another form."""
     for pair in pairs:
         if "=" not in pair:
             raise GraphposeError(f"the setting {pair} must have the form key=value")

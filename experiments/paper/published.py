@@ -23,11 +23,13 @@ from experiments.configs.settings import Settings, build_settings
 from experiments.paper.rows import Row, Table
 from experiments.paper.runs import file_digest
 from experiments.paper.trainings import locked
-from experiments.running.build import find_files, resolve_device
+from experiments.running.build import find_files
 from graphpose.checkpoint import is_checkpoint, load_checkpoint, network_from_checkpoint
+from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import make_loader, worker_failures_named
 from graphpose.data.open import open_dataset
 from graphpose.data.transforms import EvalTransform
+from graphpose.device import resolve_device
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
@@ -45,8 +47,8 @@ NETWORKS = {  # backbone of a row → published network
     "resnext50_32x4d": "pifpaf-resnext50",
 }
 # What decides an evaluation's figures; where its files lie and what computes them does not.
-DECIDING = ("long_edge", "test_flip", "test_scales", "max_detections", "evaluator", "precision")
-PLACES = ("data_root", "val_annotations", "val_images", "device", "workers", "evaluation_batch_size")
+EVALUATION_KEYS = ("long_edge", "test_flip", "test_scales", "max_detections", "evaluator", "precision")
+LOCATION_KEYS = ("data_root", "val_annotations", "val_images", "device", "workers", "evaluation_batch_size")
 MIB = "MiB"  # of float32 parameters, beside the metrics
 
 
@@ -87,10 +89,10 @@ def evaluation_settings(named: str, extra: Mapping[str, Any]) -> Settings:
         GraphposeError: settings that :func:`build_settings` refuses or that train, or data that are not COCO's.
     """
     for key in extra:
-        if key not in (*DECIDING, *PLACES) and not key.startswith("decoder."):
+        if key not in (*EVALUATION_KEYS, *LOCATION_KEYS) and not key.startswith("decoder."):
             raise GraphposeError(
-                f"--set {key}: nothing is trained with --published; it takes {', '.join((*DECIDING, *PLACES))} and "
-                "decoder.<name>"
+                f"--set {key}: nothing is trained with --published; it takes "
+                f"{', '.join((*EVALUATION_KEYS, *LOCATION_KEYS))} and decoder.<name>"
             )
     settings = build_settings(configured(named, extra))
     if settings.data.data != "coco":
@@ -169,7 +171,7 @@ class PublishedEvaluation:
         known = [
             file_digest(str(self.file)),
             file_digest(str(annotations)),
-            {key: values[key] for key in DECIDING},
+            {key: values[key] for key in EVALUATION_KEYS},
             dict(self.overrides),
             [DECODERS, SCALE_FACTORS],
         ]
@@ -241,7 +243,7 @@ class PublishedEvaluation:
         device = resolve_device(self.settings.data.device)
         return network.to(device).eval(), DecoderConfig.from_dict({**decoder, **self.overrides})
 
-    def _predict(self, network: PoseNetwork, decoder: DecoderConfig, dataset: Any, already: int) -> None:
+    def _predict(self, network: PoseNetwork, decoder: DecoderConfig, dataset: PoseDataset, already: int) -> None:
         """Poses of the images that are left, a line as soon as they are known."""
         data = self.settings.data
         loader = make_loader(

@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from filelock import FileLock, Timeout
 
@@ -30,16 +30,25 @@ class TrainingProcesses:
         self._lock = threading.Lock()
         self.stopped = False
 
-    def run(self, command: Sequence[str], **options: Any) -> int:
-        """Start a process and wait for its end; returns its exit status, -SIGTERM where all have been stopped."""
+    def run(self, command: Sequence[str], env: Mapping[str, str] | None = None, output: IO[str] | None = None) -> int:
+        """Start a process and wait for its end.
+
+        Args:
+            command: of the process.
+            env: its environment; None for this process's.
+            output: file for what it prints; None for where this process prints.
+
+        Returns:
+            Its exit status, −SIGTERM where all have been stopped.
+        """
         with self._lock:
             if self.stopped:
                 return -signal.SIGTERM
             gpu = ""
             if len(self.gpus) > 1:
                 gpu = min(self.gpus, key=list(self._gpu_of.values()).count)
-                options["env"] = {**(options.get("env") or os.environ), "CUDA_VISIBLE_DEVICES": gpu}
-            process = subprocess.Popen(command, **options)
+                env = {**(env or os.environ), "CUDA_VISIBLE_DEVICES": gpu}
+            process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
             self._gpu_of[process] = gpu
         try:
             return process.wait()

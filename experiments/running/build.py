@@ -36,7 +36,7 @@ from graphpose.nn.network import PoseNetwork
 from graphpose.packed import is_packed
 
 # What of a baseline a run does not have to name: left at their defaults, these are the baseline's.
-BASELINES_OWN = ("backbone_variant", "norm_eps", "scale_activation", "scale_factor", "spread_activation")
+INHERITED_SETTINGS = ("backbone_variant", "norm_eps", "scale_activation", "scale_factor", "spread_activation")
 
 MOST_WORKERS = 16
 
@@ -201,7 +201,7 @@ def _require_same_settings(config: PoseNetworkConfig, pretrained: PoseNetworkCon
     for field in dataclasses.fields(config):
         name, own = field.name, getattr(pretrained, field.name)
         chosen = getattr(config, name)
-        left_open = name in ("skeleton", "pretrained") or (name in BASELINES_OWN and chosen == field.default)
+        left_open = name in ("skeleton", "pretrained") or (name in INHERITED_SETTINGS and chosen == field.default)
         if chosen != own and not left_open:
             differing.append((name, chosen, own))
     if differing:

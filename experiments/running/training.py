@@ -161,10 +161,10 @@ def make_samples(cache: CachedDataset, checkpointer: Checkpointer, ranks: Ranks)
     """Make all training samples before the epochs; as many processes as this one has threads make many of them."""
     started = time.perf_counter()
     with worker_failures_named():
-        for _ in cache.filling(torch.get_num_threads(), progress=ranks.is_first):
+        for _ in cache.fill(torch.get_num_threads(), progress=ranks.is_first):
             if checkpointer.stop.signal_number:
                 break
-    print(f"{cache.made} samples made in {time.perf_counter() - started:.1f} s", flush=True)
+    print(f"{cache.num_cached} samples made in {time.perf_counter() - started:.1f} s", flush=True)
     checkpointer.after_step()  # where ranks stop together
 
 

@@ -50,10 +50,10 @@ class Batch:
         return len(self.image_ids)
 
     @classmethod
-    def nothing(cls) -> Batch:
+    def empty(cls) -> Batch:
         """A batch without an image."""
-        empty = torch.zeros(0)
-        return cls(empty, empty, empty, empty, empty, [], [], [])
+        none = torch.zeros(0)
+        return cls(none, none, none, none, none, [], [], [])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch with the tensors that the network and the encoder read on ``device``."""

@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from graphpose.data.dataset import PoseDataset
-from graphpose.data.loader import start_worker
+from graphpose.data.loader import init_worker
 from graphpose.data.mix import Weighted
 from graphpose.data.sample import Sample
 from graphpose.errors import GraphposeError
 
-SAMPLES = 32  # that a process makes before it hands them over
-FEWEST = 256  # samples that are worth starting processes for
+CHUNK_SIZE = 32  # samples that a process makes before it hands them over
+MIN_PARALLEL_SAMPLES = 256  # samples that are worth starting processes for
 
 
 class CachedDataset:
@@ -46,11 +46,11 @@ class CachedDataset:
         return self._samples[index]
 
     @property
-    def made(self) -> int:
+    def num_cached(self) -> int:
         """Samples that are in memory."""
         return len(self._samples)
 
-    def filling(self, workers: int, progress: bool = True) -> Iterator[int]:
+    def fill(self, workers: int, progress: bool = True) -> Iterator[int]:
         """Make what is not there yet; yields how many samples are, now and then, so that the caller may stop it.
 
         A sample that cannot be read is left to whoever asks for it.
@@ -65,18 +65,18 @@ class CachedDataset:
         missing = [index for index in range(len(self)) if index not in self._samples]
         loader = DataLoader(
             _Readable(self.dataset),
-            batch_size=SAMPLES,
+            batch_size=CHUNK_SIZE,
             sampler=missing,
-            num_workers=workers if len(missing) >= FEWEST else 0,
+            num_workers=workers if len(missing) >= MIN_PARALLEL_SAMPLES else 0,
             collate_fn=list,
-            worker_init_fn=start_worker,
+            worker_init_fn=init_worker,
             generator=torch.Generator(),  # without one it would draw from the global generator
         )
         with tqdm(total=len(missing), desc="samples", disable=None if progress else True, leave=False) as bar:
             for made in loader:
                 self._samples.update((index, sample) for index, sample in made if sample is not None)
                 bar.update(len(made))
-                yield self.made
+                yield self.num_cached
 
     def ground_truth(self) -> dict[str, Any]:
         """Annotations of the data set underneath."""

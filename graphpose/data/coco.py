@@ -120,7 +120,16 @@ class CocoDataset:
 def select_images(
     annotations: Annotations, image_ids: Sequence[int] | None = None, require_persons: bool = False
 ) -> Annotations:
-    """Some images only; arguments and errors as of :class:`CocoDataset`."""
+    """Some images only, with their annotations.
+
+    Args:
+        annotations: of the file.
+        image_ids: only these, in this order; None is all in the file's order.
+        require_persons: only images with at least one person with a labelled keypoint.
+
+    Raises:
+        GraphposeError: an id that the file lacks or that is named twice, or when no image is left.
+    """
     images = annotations.images
     chosen = np.arange(len(images)) if image_ids is None else _find_images(annotations, image_ids)
     if require_persons:

@@ -7,7 +7,6 @@ import dataclasses
 import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +22,7 @@ from graphpose.errors import GraphposeError
 
 # what torch says of a worker that is gone; the thread that pins memory may meet it first, and ends
 LOST_WORKER = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
-LAST_SECONDS = 20  # that a worker process lives on after a SIGTERM
+TERMINATION_GRACE_SECONDS = 20  # that a worker process lives on after a SIGTERM
 
 
 def make_loader(
@@ -78,13 +77,13 @@ def make_loader(
         )
     sampler = EpochSampler(length, batch_size, shuffle, seed, drop_last, rank, world_size, visits)
     return PoseLoader(
-        _Prepared(dataset, transform, seed),
+        _TransformedDataset(dataset, transform, seed),
         batch_size=batch_size,
         sampler=sampler,
         num_workers=workers,
-        collate_fn=_collate_prepared,
+        collate_fn=_collate_readable,
         pin_memory=pin_memory,
-        worker_init_fn=start_worker,
+        worker_init_fn=init_worker,
         # Without one of its own the loader would draw from the global generator, which a resumed run must find as it
         # was.
         generator=torch.Generator().manual_seed(seed),
@@ -98,6 +97,13 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
     The visit counts from 0 how often the image has been in the epoch before.
 
     Args:
+        length: images of an epoch.
+        batch_size: images per batch of each rank.
+        shuffle: a new order every epoch.
+        seed: of the order.
+        drop_last: leave out the images at the end that do not fill a batch on every rank.
+        rank: whose share it is.
+        world_size: number of shares.
         visits: gives (n, 2) image indices and visits of an epoch from (seed, epoch); None is every image once.
     """
 
@@ -151,7 +157,7 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
         return max(0, len(self.indices()) - self.first_batch * self.batch_size)
 
 
-class PoseLoader(DataLoader[Any]):
+class PoseLoader(DataLoader["Warped | SampleError"]):
     """A DataLoader that yields Batch and knows epochs."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
@@ -189,7 +195,7 @@ class SampleError:
     message: str
 
 
-class _Prepared(Dataset[Any]):
+class _TransformedDataset(Dataset[Warped | SampleError]):
     """A data set with its transform; every draw comes from (seed, epoch, index, visit)."""
 
     def __init__(self, dataset: PoseDataset, transform: Transform, seed: int) -> None:
@@ -228,17 +234,17 @@ def worker_failures_named() -> Iterator[None]:
         ) from error
 
 
-def start_worker(_: int) -> None:
+def init_worker(_: int) -> None:
     """Make a loader's process, known by its number, live beside many others and longer than a signal to stop."""
     # Ctrl-C and a scheduler's SIGTERM reach every process, and the main one still has a checkpoint to write.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(TERMINATION_GRACE_SECONDS))
     # Each worker is one of many: threads of its own would fight the others for the same cores.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
 
-def _collate_prepared(items: Sequence[Warped | SampleError]) -> Batch:
+def _collate_readable(items: Sequence[Warped | SampleError]) -> Batch:
     batch = collate([item for item in items if isinstance(item, Warped)])
     batch.errors.extend(item.message for item in items if isinstance(item, SampleError))
     return batch

@@ -63,6 +63,9 @@ class TrainTransform:
         skeleton: its ``flip`` says which keypoints change places in a mirror image; where that is not known, there are
             no mirror images, and a line says so.
         config: what changes and how much.
+
+    Raises:
+        GraphposeError: the size is not positive.
     """
 
     def __init__(self, size: int, skeleton: Skeleton, config: AugmentConfig | None = None) -> None:
@@ -127,6 +130,9 @@ class EvalTransform:
     Args:
         long_edge: pixels; None keeps the original size.
         square: pad to long_edge × long_edge at the right and bottom, for networks of one fixed input size.
+
+    Raises:
+        GraphposeError: the long edge is not positive, or ``square`` without one.
     """
 
     def __init__(self, long_edge: int | None = 641, *, square: bool = False) -> None:

@@ -77,7 +77,15 @@ class PoseStatistics:
         return self
 
     def save(self, path: str | Path, decimals: int | None = None) -> None:
-        """Write ``.json`` text (rounded to ``decimals``) or ``.npz``, either of which :func:`load_statistics` reads."""
+        """Write a file that :func:`load_statistics` reads.
+
+        Args:
+            path: ends in .json, text with a matrix row to a line, or in .npz.
+            decimals: of the numbers in text; None for all.
+
+        Raises:
+            GraphposeError: another ending.
+        """
         path = Path(path)
         head = {
             "skeleton": self.skeleton_name,
@@ -179,7 +187,7 @@ class StatisticsAccumulator:
             self._distance[i, i + 1 :] += d @ m[i]
 
     def merge(self, other: StatisticsAccumulator) -> None:
-        """Add the sums of another shard of the same skeleton and scale rule."""
+        """Add the sums of another shard; GraphposeError where it has another skeleton or scale rule."""
         if (self.skeleton.keypoints, self.scale_rule) != (other.skeleton.keypoints, other.scale_rule):
             raise GraphposeError(
                 f"statistics of '{self.skeleton.name}' in {self.scale_rule} cannot be merged with those of "

@@ -31,7 +31,11 @@ class SelfLoops(BaseTransform):
 
 
 class HandCraftedEdges(BaseTransform):
-    """Add the skeleton's limbs, in both directions and with weight 1 (A_h)."""
+    """Add the skeleton's limbs, in both directions and with weight 1 (A_h).
+
+    Args:
+        skeleton: gives the limbs; GraphposeError for a graph over other keypoints.
+    """
 
     def __init__(self, skeleton: Skeleton) -> None:
         self.skeleton = skeleton
@@ -55,7 +59,15 @@ class FullEdges(BaseTransform):
 
 
 class SoftEdges(BaseTransform):
-    """Replace all edges between different keypoints by A_s of Eq. 6; self-loops stay as they are."""
+    """Replace all edges between different keypoints by A_s of Eq. 6; self-loops stay as they are.
+
+    Args:
+        statistics: M_d; GraphposeError for a graph over other keypoints.
+        gamma: γ of Eq. 6.
+
+    Raises:
+        GraphposeError: Eq. 6 is not defined by the statistics.
+    """
 
     def __init__(self, statistics: PoseStatistics, gamma: float = 0.5) -> None:
         self.statistics = statistics

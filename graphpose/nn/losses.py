@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from torch.nn import functional as F
 
 from graphpose.fields.spec import PAF, PIF
 from graphpose.nn.config import LossConfig
+
+if TYPE_CHECKING:
+    from graphpose.nn.network import NetworkOutputs  # which imports timm, and a loss needs none of it
 
 
 class PoseLoss(nn.Module):
@@ -34,9 +37,7 @@ class PoseLoss(nn.Module):
         super().__init__()
         self.config = config or LossConfig()
 
-    def counts(
-        self, outputs: Mapping[str, Any], pif_target: Tensor, paf_target: Tensor, images: int
-    ) -> dict[str, Tensor]:
+    def counts(self, outputs: NetworkOutputs, pif_target: Tensor, paf_target: Tensor, images: int) -> dict[str, Tensor]:
         """What each term is divided by, for a batch that is spread over several forward passes or processes.
 
         Args:
@@ -70,7 +71,7 @@ class PoseLoss(nn.Module):
 
     def forward(
         self,
-        outputs: Mapping[str, Any],
+        outputs: NetworkOutputs,
         pif_target: Tensor,
         paf_target: Tensor,
         counts: Mapping[str, Tensor] | None = None,
@@ -134,7 +135,7 @@ class PoseLoss(nn.Module):
             return self._reduce(losses[0] + losses[1], known, count, terms=2)
         # The bound keeps exp(-log b) in range; PifPaf clips there too.
         log_b = field[spread].clamp(min=-5.0)
-        # not vector_norm, which took a third of a training step on CPU; the bound keeps the gradient at 0 finite
+        # not vector_norm, which is slow on a CPU; the bound keeps the gradient at 0 finite
         distance = (dx * dx + dy * dy).clamp(min=1e-12).sqrt()
         loss = (log_b + math.log(2) + distance * torch.exp(-log_b)) * known
         return self._reduce(loss, known, count)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from torch import Tensor, nn
 
@@ -23,6 +23,20 @@ from graphpose.nn.keypoint_graph import KeypointGraph, configured_adjacency
 
 # What a DGCN has beside the trunk and the heads of its baseline.
 GRAPH_MODULES = ("keypoint_graph", "pif_pyramid", "paf_pyramid")
+
+
+class NetworkOutputs(TypedDict):
+    """What a :class:`PoseNetwork` gives for B images of one size.
+
+    Attributes:
+        pif: (B, K, 5, h, w).
+        paf: (B, M, 7, h, w).
+        intermediate: (B, K, h', w') confidence logits of each DGCM.
+    """
+
+    pif: Tensor
+    paf: Tensor
+    intermediate: list[Tensor]
 
 
 class PoseNetwork(nn.Module):
@@ -89,7 +103,7 @@ class PoseNetwork(nn.Module):
         network.load_state_dict(state)
         return network
 
-    def forward(self, images: Tensor) -> dict[str, Any]:
+    def forward(self, images: Tensor) -> NetworkOutputs:
         """Fields of a batch of images.
 
         Args:

@@ -19,7 +19,11 @@ from graphpose.skeleton import Skeleton
 
 
 def graph_layers(network: PoseNetwork) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Name ("PIF F16 layer 1") and graph convolution of every layer that has a W_d; none for a network without."""
+    """Name ("PIF F16 layer 1") and graph convolution of every layer that has a W_d; none for a network without.
+
+    Raises:
+        GraphposeError: the network is folded, which leaves no W_d.
+    """
     for head, pyramid in (("PIF", network.pif_pyramid), ("PAF", network.paf_pyramid)):
         for stride, dgcm in pyramid.modules_at.items() if pyramid is not None else ():
             if not isinstance(dgcm, DGCM):
@@ -110,6 +114,9 @@ def strongest_relations(
 
     Returns:
         (keypoint that takes, keypoint that gives, weight), the strongest first.
+
+    Raises:
+        GraphposeError: the relation is not one of the skeleton's keypoints.
     """
     K = skeleton.num_keypoints
     if relation.shape != (K, K):

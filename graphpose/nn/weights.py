@@ -11,7 +11,7 @@ import logging
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +27,9 @@ def declared_variant(path: Path) -> Literal["v1", "v1.5"] | None:
 
     Returns:
         The variant, or None for a file that says nothing.
+
+    Raises:
+        GraphposeError: a .safetensors file cannot be read.
     """
     metadata: Mapping[str, str] = {}
     if path.suffix == ".safetensors":
@@ -87,18 +90,18 @@ def use_v1_strides(model: nn.Module, name: str) -> None:
         raise GraphposeError(
             f"backbone_variant 'v1' with backbone '{name}': only bottleneck ResNets have a v1; use v1.5 or auto"
         )
-    for block in blocks:
-        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+    for conv1, conv2, _ in blocks:
+        conv1.stride, conv2.stride = conv2.stride, conv1.stride
 
 
-def bottleneck_blocks(model: nn.Module) -> list[Any]:
-    """The blocks of a ResNet that are 1×1, 3×3, 1×1 convolutions; empty for other models."""
-    blocks: list[Any] = []
+def bottleneck_blocks(model: nn.Module) -> list[list[nn.Conv2d]]:
+    """The convolutions 1×1, 3×3, 1×1 of every bottleneck block of a ResNet; empty for other models."""
+    blocks = []
     for block in model.modules():
-        convs = [getattr(block, name, None) for name in ("conv1", "conv2", "conv3")]
-        kernels = [conv.kernel_size for conv in convs if isinstance(conv, nn.Conv2d)]
-        if kernels == [(1, 1), (3, 3), (1, 1)]:
-            blocks.append(block)
+        named = [getattr(block, name, None) for name in ("conv1", "conv2", "conv3")]
+        convs = [conv for conv in named if isinstance(conv, nn.Conv2d)]
+        if [conv.kernel_size for conv in convs] == [(1, 1), (3, 3), (1, 1)]:
+            blocks.append(convs)
     return blocks
 
 

@@ -98,7 +98,7 @@ def import_checkpoint(path: Path) -> Imported:
         raise GraphposeError(f"'{path}': {error}") from None
 
 
-def convert(content: Any) -> Imported:
+def convert(content: object) -> Imported:
     """As :func:`import_checkpoint`, from the content that :func:`~graphpose.openpifpaf.unpickle.load_pickle` gave."""
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, Instance):

@@ -133,7 +133,7 @@ def _conv(module: Instance, group: str, index: int, name: str) -> tuple[Tensor, 
     return _weights(conv, f"head '{name}', {group}.{index}")
 
 
-def _weights(conv: Any, where: str) -> tuple[Tensor, Tensor]:
+def _weights(conv: object, where: str) -> tuple[Tensor, Tensor]:
     """Weight and bias of a 1×1 convolution."""
     tensors = conv.tensors if isinstance(conv, Instance) else {}
     if "weight" not in tensors or "bias" not in tensors:

@@ -11,7 +11,7 @@ import dataclasses
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -125,12 +125,23 @@ def is_callable_elsewhere(name: Name) -> bool:
     return root in sys.stdlib_module_names or root in ("__builtin__", "copy_reg", "numpy")
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
+    """What a value of a pickle is, for messages: the class that the file names, or Python's."""
     return str(value.kind) if isinstance(value, Instance) else type(value).__name__
 
 
-def numbers(shape: Any, dtype: Any, fortran: Any, data: Any) -> np.ndarray:
-    """The array of numbers that a pickled numpy array's state describes."""
+def numbers(shape: Iterable[int], dtype: object, fortran: bool, data: object) -> np.ndarray:
+    """The array of numbers that a pickled numpy array's state describes.
+
+    Args:
+        shape: of the array.
+        dtype: a :class:`PickledDtype`.
+        fortran: columns come first.
+        data: the array's bytes.
+
+    Raises:
+        GraphposeError: the array is one of objects.
+    """
     if not isinstance(dtype, PickledDtype) or not isinstance(data, bytes):
         raise GraphposeError("it holds a numpy object array, whose items could be anything; arrays of numbers are read")
     order = dtype.order if dtype.order in "<>=" else ""
@@ -138,14 +149,14 @@ def numbers(shape: Any, dtype: Any, fortran: Any, data: Any) -> np.ndarray:
     return values.reshape(tuple(int(n) for n in shape), order="F" if fortran else "C")
 
 
-def _make_dtype(code: Any, *_: Any) -> PickledDtype:
+def _make_dtype(code: object, *_: object) -> PickledDtype:
     if not isinstance(code, str) or not NUMBERS.fullmatch(code):
         what = "object array" if isinstance(code, str) and code.startswith("O") else f"array of type '{code}'"
         raise GraphposeError(f"it holds a numpy {what}, whose items could be anything; arrays of numbers are read")
     return PickledDtype(code)
 
 
-def _make_scalar(dtype: PickledDtype, data: bytes) -> Any:
+def _make_scalar(dtype: PickledDtype, data: bytes) -> bool | int | float | complex:
     return numbers((), dtype, False, data)[()].item()
 
 
@@ -155,13 +166,13 @@ def _make_bytes(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _make_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+def _make_tensor(storage: object, offset: int, size: Iterable[int], stride: Iterable[int], *_: object) -> Tensor:
     if not isinstance(storage, Tensor):
         raise GraphposeError(f"it is damaged: a tensor is made of a {kind_of(storage)}")
     return storage.as_strided(tuple(size), tuple(stride), offset)  # torch refuses what lies outside of the storage
 
 
-def _make_parameter(data: Any, *_: Any) -> Tensor:
+def _make_parameter(data: object, *_: object) -> Tensor:
     if not isinstance(data, Tensor):
         raise GraphposeError(f"it is damaged: a parameter is made of a {kind_of(data)}")
     return data

@@ -143,6 +143,7 @@ def _named_modules(stages: Mapping[str, Instance]) -> dict[str, Instance]:
 
 
 def trunk_state(stages: Mapping[str, Instance]) -> dict[str, Tensor]:
+    """Parameters and buffers of the stages, in float32, by their names in a PoseNetwork's state dict."""
     state = {}
     for name, module in _named_modules(stages).items():
         for key, tensor in module.tensors.items():
@@ -153,7 +154,11 @@ def trunk_state(stages: Mapping[str, Instance]) -> dict[str, Tensor]:
 
 
 def check_convolutions(network: PoseNetwork, stages: Mapping[str, Instance]) -> None:
-    """Refuse a file whose convolutions have other strides, dilations or groups than the network's."""
+    """Compare the file's convolutions with the network's.
+
+    Raises:
+        GraphposeError: one has another kernel, stride, padding, dilation or number of groups; names it.
+    """
     theirs = _named_modules(stages)
     for name, conv in network.backbone.features.model.named_modules():
         if not isinstance(conv, nn.Conv2d) or name not in theirs:

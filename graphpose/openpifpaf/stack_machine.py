@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from graphpose.errors import GraphposeError
 from graphpose.openpifpaf.pickled_objects import (
@@ -42,8 +42,15 @@ class Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, file: Any) -> Any:
-        """Follow one pickle to its end; the file then stands behind it."""
+    def run(self, file: IO[bytes]) -> Any:
+        """Follow one pickle to its end; the file then stands behind it.
+
+        Returns:
+            The pickled object, as plain containers, tensors and Instances.
+
+        Raises:
+            GraphposeError: the pickle is truncated, or uses an opcode that is not one of those that build data.
+        """
         for opcode, argument, _ in pickletools.genops(file):
             if opcode.name == "STOP":
                 return self.stack.pop()
@@ -54,7 +61,7 @@ class Machine:
         raise GraphposeError("it is truncated")
 
     def since_mark(self) -> list[Any]:
-        """Take what was pushed after the last mark, and the mark."""
+        """Take what was pushed after the last mark, and the mark; GraphposeError without a mark."""
         at = len(self.stack) - 1
         while self.stack[at] is not _MARK:
             at -= 1
@@ -65,6 +72,7 @@ class Machine:
         return items
 
     def take(self, count: int) -> list[Any]:
+        """Take the last ``count`` values; GraphposeError where there are fewer since the last mark."""
         items = self.stack[len(self.stack) - count :]
         if len(items) < count or any(item is _MARK for item in items):
             raise GraphposeError("it is damaged: its pickle takes more than it has put down")
@@ -72,7 +80,7 @@ class Machine:
         return items
 
 
-def _push(machine: Machine, value: Any) -> None:
+def _push(machine: Machine, value: object) -> None:
     machine.stack.append(value)
 
 
@@ -84,11 +92,11 @@ def _get(machine: Machine, index: int) -> None:
     machine.stack.append(machine.memo[int(index)])
 
 
-def _memoize(machine: Machine, _: Any) -> None:
+def _memoize(machine: Machine, _: object) -> None:
     machine.memo[len(machine.memo)] = machine.stack[-1]
 
 
-def _append(machine: Machine, items: list[Any]) -> None:
+def _append(machine: Machine, items: list[object]) -> None:
     target = machine.stack[-1]
     if type(target) is list:
         target.extend(items)
@@ -98,7 +106,7 @@ def _append(machine: Machine, items: list[Any]) -> None:
         raise GraphposeError(f"its pickle adds items to a {kind_of(target)}, which is no plain container")
 
 
-def _set_items(machine: Machine, items: list[Any]) -> None:
+def _set_items(machine: Machine, items: list[object]) -> None:
     target = machine.stack[-1]
     if type(target) not in (dict, OrderedDict):
         raise GraphposeError(f"its pickle sets items of a {kind_of(target)}, which is no plain container")
@@ -119,7 +127,7 @@ def _name(machine: Machine, argument: str | None) -> None:
     machine.stack.append(found)
 
 
-def _reduce(machine: Machine, _: Any) -> None:
+def _reduce(machine: Machine, _: object) -> None:
     function, arguments = machine.take(2)
     call = CALLS.get(str(function)) if isinstance(function, Name) else None
     if call is None or type(arguments) is not tuple:
@@ -127,7 +135,7 @@ def _reduce(machine: Machine, _: Any) -> None:
     machine.stack.append(call(*arguments))
 
 
-def _new(machine: Machine, _: Any) -> None:
+def _new(machine: Machine, _: object) -> None:
     kind, _arguments = machine.take(2)
     if not isinstance(kind, Name):
         raise GraphposeError(f"it is damaged: its pickle makes an object of a {kind_of(kind)}")
@@ -135,7 +143,7 @@ def _new(machine: Machine, _: Any) -> None:
     machine.stack.append(Instance(kind) if plain is None else plain())
 
 
-def _build(machine: Machine, _: Any) -> None:
+def _build(machine: Machine, _: object) -> None:
     (state,) = machine.take(1)
     target = machine.stack[-1]
     if isinstance(target, Instance):

@@ -5,8 +5,8 @@ whatever else the file names. Here a stack machine of our own (:mod:`~graphpose.
 opcodes that build data, and what they name or call becomes plain data, too
 (:mod:`~graphpose.openpifpaf.pickled_objects`). This module reads the two containers around the pickle.
 
-Source: the containers of ``torch.serialization``, a sequence of pickles and storages (until 2020) and a zip archive
-(since).
+Source: the containers of ``torch.serialization``: a sequence of pickles and storages before PyTorch 1.6, a zip archive
+from then on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, NoReturn
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ class _Storages:
         self.by_key[key] = torch.empty(count, dtype=dtype)
         return self.by_key[key]
 
-    def persistent(self, identity: Any) -> Any:
+    def persistent(self, identity: object) -> Any:
         """What torch's persistent ids stand for: a storage, or a class with its source code, which is not read."""
         if isinstance(identity, tuple) and identity and identity[0] == "module":
             return identity[1]
@@ -151,16 +151,17 @@ def _load_zip(file: BinaryIO) -> Any:
     return content
 
 
-def _fill(storage: Tensor, file: Any, key: str) -> None:
+def _fill(storage: Tensor, file: IO[bytes], key: str) -> None:
     """Read a storage's bytes into its memory."""
     target = memoryview(storage.view(torch.uint8).numpy().data)
     done = 0
     while done < len(target):
-        count = file.readinto(target[done : done + (1 << 20)])
-        if not count:
+        chunk = file.read(min(1 << 20, len(target) - done))
+        if not chunk:
             raise GraphposeError(f"it is truncated: storage '{key}' ends after {done} of {len(target)} bytes")
-        done += count
+        target[done : done + len(chunk)] = chunk
+        done += len(chunk)
 
 
-def _no_reference(identity: Any) -> Any:
+def _no_reference(identity: object) -> NoReturn:
     raise GraphposeError("its header refers to something outside of it")

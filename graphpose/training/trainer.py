@@ -25,7 +25,7 @@ from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.nn.losses import PoseLoss
-from graphpose.nn.network import PoseNetwork
+from graphpose.nn.network import NetworkOutputs, PoseNetwork
 from graphpose.training.backends import backends
 from graphpose.training.config import TrainConfig
 from graphpose.training.ema import ModelEma
@@ -220,7 +220,7 @@ class Trainer:
         return parts
 
     @torch.no_grad()
-    def _update_sets(self, outputs: Mapping[str, Any], pif: Tensor, paf: Tensor, sources: Sequence[str]) -> None:
+    def _update_sets(self, outputs: NetworkOutputs, pif: Tensor, paf: Tensor, sources: Sequence[str]) -> None:
         """The loss of each data set's images, as if they were a batch of their own; nothing without names of sets."""
         for name in sorted(set(sources) - {""}):
             own = [i for i, source in enumerate(sources) if source == name]
@@ -228,7 +228,7 @@ class Trainer:
             def rows(tensor: Tensor, own: list[int] = own) -> Tensor:
                 return torch.stack([tensor[i] for i in own])  # an index would wait for a CUDA device
 
-            of_set = {
+            of_set: NetworkOutputs = {
                 "pif": rows(outputs["pif"]),
                 "paf": rows(outputs["paf"]),
                 "intermediate": [rows(logits) for logits in outputs["intermediate"]],
@@ -259,7 +259,7 @@ class Trainer:
                 since = time.perf_counter()
                 batch = next(batches, None)
                 self.meter.seconds_waiting += time.perf_counter() - since
-                yield Batch.nothing() if batch is None else batch  # ranks may differ by one batch
+                yield Batch.empty() if batch is None else batch  # ranks may differ by one batch
                 progress.update()
 
     def _set_modes(self) -> None:

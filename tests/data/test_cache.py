@@ -36,14 +36,14 @@ def test_every_sample_is_made_once():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_filling_makes_the_rest_and_leaves_what_cannot_be_read_to_who_asks_for_it(monkeypatch, workers):
-    monkeypatch.setattr(cache, "SAMPLES", 4)
-    monkeypatch.setattr(cache, "FEWEST", 1)
+    monkeypatch.setattr(cache, "CHUNK_SIZE", 4)
+    monkeypatch.setattr(cache, "MIN_PARALLEL_SAMPLES", 1)
     dataset = Counting(10)
     cached = CachedDataset(dataset)
     first = cached[0]
     dataset.asked.clear()
     before = torch.get_rng_state()
-    assert list(cached.filling(workers)) == [4, 8, 9]
+    assert list(cached.fill(workers)) == [4, 8, 9]
     assert torch.equal(torch.get_rng_state(), before)  # a resumed run must find it as it was
     assert dataset.asked == ([] if workers else [1, 2, 3, 4, 5, 6, 7, 8, 9])
     dataset.asked.clear()
@@ -62,7 +62,7 @@ def test_filling_makes_the_rest_and_leaves_what_cannot_be_read_to_who_asks_for_i
 
 def test_few_samples_are_made_without_other_processes():
     dataset = Counting(5)
-    assert list(CachedDataset(dataset).filling(workers=2)) == [4]
+    assert list(CachedDataset(dataset).fill(workers=2)) == [4]
     assert dataset.asked == [0, 1, 2, 3, 4]
 
 
@@ -77,7 +77,7 @@ def test_processes_of_a_loader_share_what_was_made_before_they_started():
 
     dataset = Silent(4, seed=1, size=64)
     cached = CachedDataset(dataset)
-    assert list(cached.filling(workers=0)) == [4]
+    assert list(cached.fill(workers=0)) == [4]
     dataset.silent = True
     batches = list(make_loader(cached, EvalTransform(None), 2, shuffle=False, workers=1))
     assert [batch.errors for batch in batches] == [[], []]

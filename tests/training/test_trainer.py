@@ -237,7 +237,7 @@ def test_ranks_make_as_many_passes_whatever_images_they_have(images):
     batch = (
         dataclasses.replace(batch, **{name: getattr(batch, name)[:images] for name in names})
         if images
-        else Batch.nothing()
+        else Batch.empty()
     )
     parts = trainer.train_step(batch)
     assert len(passes) == 4

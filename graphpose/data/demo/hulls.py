@@ -1,6 +1,6 @@
 """Figures of the demo scenes as convex hulls of spheres: what a hull is, and how hulls are collected around a body.
 
-Convention: as in :mod:`graphpose.data.demo.body`, lengths in units of stature in the camera frame, z away from the camera.
+Convention: that of :mod:`graphpose.data.demo.body`: camera frame, lengths in units of stature, z away from the camera.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ class FigureBuilder:
         return HEAD, left * self.size, down * self.size, back * self.size
 
     def build(self) -> Figure:
+        """The figure of all hulls, each placed by the frames of its points."""
         body = self.body
         points = np.array(self.points)
         frames = points[:, 0].astype(np.intp)
