@@ -75,7 +75,7 @@ def find_limb_cells(paf: np.ndarray, settings: Settings) -> LimbCells:
 
     Args:
         paf: (M, 7, h, w) float32, confidences are probabilities; any value is allowed, NaN and infinity claim nothing.
-        settings: of the decoder.
+        settings: of the decoder, for the threshold.
     """
     M, _, h, w = paf.shape
     cells = confident_cells(paf, settings.limb_threshold)
