@@ -93,7 +93,7 @@ class Tracker:
         self._follow(tracks, keypoints[poses], np.asarray(areas, np.float64)[poses])
         new = (ids == 0) & (np.asarray(scores) >= self.config.min_score)
         ids[new] = self._next + np.arange(np.count_nonzero(new))
-        self._next += np.count_nonzero(new)
+        self._next += int(np.count_nonzero(new))
         alive = self._unseen <= self.config.patience
         self._ids = np.concatenate([self._ids[alive], ids[new]])
         self._keypoints = np.concatenate([self._keypoints[alive], keypoints[new]])

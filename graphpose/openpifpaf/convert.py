@@ -142,7 +142,7 @@ def convert(content: object) -> Imported:
         state[f"{kind}_head.conv.bias"] = head.bias
     _load(network, state)
     check_convolutions(network, stages)
-    epoch = content.get("epoch")
+    epoch = content.get("epoch") if isinstance(content, dict) else None
     return Imported(network.eval(), dict(DECODERS[form]), form, epoch if isinstance(epoch, int) else None, left_out)
 
 
