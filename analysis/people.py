@@ -21,12 +21,16 @@ that has the keypoint. The second has one labelled
 person an image, beside whom there may be others: a labelled joint is found where a pose has it nearer than a tenth (a
 twentieth) of the long side of the person's box. That pose is the one of the five highest that finds most joints, or the
 highest. A joint that the pose lacks is not found. Joints that the network has no name for do not count.
+
+With --tune OUT the decoder's thresholds are chosen on the sets, which must then be training photographs, and written as
+JSON for --decoder: those of the largest sum of AP, "within 0.1, best of five" and "within 0.1, highest".
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +46,9 @@ from graphpose.data.matching import match_keypoints
 from graphpose.data.open import open_dataset
 from graphpose.errors import GraphposeError, escape_output
 from graphpose.fields.config import DecoderConfig
+from graphpose.fields.pose import Poses
 from graphpose.inference.predict import Predictor, predict_batches
+from graphpose.inference.tune import ImageFields, collect_fields, coordinate_ascent
 from graphpose.metrics.coco import coco_results, run_coco_evaluation, summarise
 from graphpose.metrics.results import category_of
 from graphpose.nn.network import PoseNetwork
@@ -54,6 +60,26 @@ Interval = tuple[float, float, float]
 COCO_FIGURES = ("AP", "AP50", "AR")
 SHARES = (0.1, 0.05)  # of the box's long side
 FACE = ("nose", "eye", "ear")
+# Values of the decoder's settings that --tune tries: wider than those of graphpose tune, since a network that learned
+# from few photographs is unsure, and its votes for one keypoint lie far apart.
+GRID: dict[str, tuple[float, ...]] = {
+    "keypoint_threshold": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3),
+    "limb_threshold": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3),
+    "peak_threshold": (0.01, 0.02, 0.05, 0.1),
+    "radius": (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0),
+    "radius_min": (0.3, 0.5, 1.0, 1.5),
+    "limb_radius": (2.0, 4.0, 6.0, 8.0, 12.0),
+    "limb_radius_min": (0.5, 1.0, 2.0, 4.0),
+    "limb_slack": (0.05, 0.1, 0.2, 0.3),
+    "min_limb_weight": (0.1, 0.25, 0.5, 1.0),
+    "full_limb_weight": (2.0, 4.0, 6.0, 10.0),
+    "min_split_weight": (1.5, 10.0, 100.0),
+    "min_bridge_share": (0.15, 0.3, 0.5, 0.8),
+    "use_spread": (False, True),
+    "join_alone": (-12.0, -9.0, -7.0, -6.0, -4.0),
+    "min_join_probability": (0.2, 0.35, 0.5, 0.7),
+    "join_scale_spread": (0.15, 0.25, 0.4, 0.6),
+}
 CANDIDATES = 5  # poses of which the best counts
 
 
@@ -237,36 +263,47 @@ def open_first(annotations: str, images: str, limit: int | None) -> PoseDataset:
     return dataset if limit is None else open_dataset(annotations, images, image_ids=dataset.image_ids[:limit])
 
 
-def report(options: argparse.Namespace) -> list[str]:
-    """Everything that was asked for, as lines.
-
-    Raises:
-        GraphposeError: the checkpoint or a data set cannot be read, or AP is asked for in another skeleton.
-    """
-    predictor = Predictor.from_checkpoint(
+def open_predictor(options: argparse.Namespace) -> Predictor:
+    """The network that was asked for, with its size, views and thresholds."""
+    return Predictor.from_checkpoint(
         options.checkpoint,
         device=options.device,
         long_edge=options.long_edge,
         flip=options.flip,
         decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
     )
-    network = predictor.network
+
+
+def open_complete(options: argparse.Namespace, skeleton: Skeleton) -> PoseDataset:
+    """The set of --coco; GraphposeError where it is of another skeleton."""
+    dataset = open_first(*options.coco, options.limit)
+    if dataset.skeleton.keypoints != skeleton.keypoints:
+        raise GraphposeError(
+            f"{options.coco[0]} has skeleton '{dataset.skeleton.name}', the network '{skeleton.name}'; AP needs one of "
+            "both, see --single"
+        )
+    return dataset
+
+
+def report(options: argparse.Namespace) -> list[str]:
+    """Everything that was asked for, as lines.
+
+    Raises:
+        GraphposeError: the checkpoint or a data set cannot be read, or AP is asked for in another skeleton.
+    """
+    predictor = open_predictor(options)
+    network, skeleton = predictor.network, predictor.network.spec.skeleton
     lines = [predictor.usage.line()]
     if options.coco:
-        dataset = open_first(*options.coco, options.limit)
-        if dataset.skeleton.keypoints != network.spec.skeleton.keypoints:
-            raise GraphposeError(
-                f"{options.coco[0]} has skeleton '{dataset.skeleton.name}', the network "
-                f"'{network.spec.skeleton.name}'; AP needs one of both, see --single"
-            )
+        dataset = open_complete(options, skeleton)
         poses, results = predict(predictor, dataset, options.batch_size)
         truth = dataset.ground_truth()
         intervals = coco_intervals(truth, results, network, options.resamples, options.seed)
-        intervals["face"] = face_interval(truth, poses, dataset.skeleton, options.resamples, options.seed)
+        intervals["face"] = face_interval(truth, poses, skeleton, options.resamples, options.seed)
         lines += [f"{_name(options.coco[0])}: {len(dataset)} images", table(intervals)]
     if options.single:
         dataset = open_first(*options.single, options.limit)
-        columns = match_keypoints(dataset.skeleton, network.spec.skeleton)
+        columns = match_keypoints(dataset.skeleton, skeleton)
         poses, _ = predict(predictor, dataset, options.batch_size)
         intervals, joints = single_intervals(dataset.ground_truth(), poses, columns, options.resamples, options.seed)
         lines += [
@@ -274,6 +311,65 @@ def report(options: argparse.Namespace) -> list[str]:
             table(intervals),
         ]
     return lines
+
+
+def tune(options: argparse.Namespace) -> list[str]:
+    """Choose thresholds on the given sets, write them, and tell in lines what they gain.
+
+    Raises:
+        GraphposeError: see :func:`report`; or the thresholds cannot be written.
+    """
+    predictor = open_predictor(options)
+    network, spec = predictor.network, predictor.network.spec
+    fields: list[ImageFields] = []
+    scores: list[Callable[[Mapping[int, Poses]], float]] = []
+    sets = [open_complete(options, spec.skeleton)] if options.coco else []
+    sets += [open_first(*options.single, options.limit)] if options.single else []
+    first = [0]
+    for dataset in sets:
+        loader = make_loader(dataset, predictor.transform, options.batch_size, shuffle=False)
+        fields += collect_fields(network, loader, fusion=predictor.usage.fusion)
+        first.append(len(fields))
+    if options.coco:
+        complete, category = sets[0].ground_truth(), category_of(sets[0].ground_truth())
+
+        def average_precision(found: Mapping[int, Poses]) -> float:
+            results = [
+                result for image_id, poses in found.items() for result in coco_results(image_id, poses, category)
+            ]
+            return coco_intervals(complete, results, network, resamples=0)["AP"][0]
+
+        scores.append(average_precision)
+    if options.single:
+        single, columns = sets[-1].ground_truth(), match_keypoints(sets[-1].skeleton, spec.skeleton)
+
+        def shares(found: Mapping[int, Poses]) -> float:
+            poses = {image_id: one.keypoints for image_id, one in found.items()}
+            figures, _ = single_intervals(single, poses, columns, resamples=0)
+            return sum(figures[f"within {SHARES[0]} of the box, {pose}"][0] for pose in ("best of five", "highest"))
+
+        scores.append(shares)
+
+    def score(poses: list[Poses]) -> float:
+        total = 0.0
+        for begin, end, of_set in zip(first, first[1:], scores, strict=False):
+            found = zip(fields[begin:end], poses[begin:end], strict=True)
+            total += of_set({image.image_id: one.mapped(image.to_original) for image, one in found})
+        return total
+
+    start = predictor.decoder
+    arrays = [(image.pif, image.paf, image.size) for image in fields]
+    before = score([start(*image) for image in arrays])
+    found, best, trials = coordinate_ascent(arrays, score, spec, start.statistics, start.config, GRID, options.rounds)
+    config = dataclasses.replace(found, join_fragments=start.statistics is not None)
+    config.write(options.tune)
+    changed = [
+        f"  {name} {old} → {getattr(config, name)}"
+        for name, old in dataclasses.asdict(start.config).items()
+        if getattr(config, name) != old
+    ]
+    total = f"{before:.4f} → {best:.4f} on {len(fields)} images, {len(trials)} settings tried"
+    return [predictor.usage.line(), *changed, total, f"written to {options.tune}"]
 
 
 def _name(path: str) -> str:
@@ -291,6 +387,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--long-edge", type=int, help="pixels; 0 keeps the images' size (default: the checkpoint's)")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="fuse the fields of the mirror image")
     parser.add_argument("--decoder", type=Path, help="thresholds that `graphpose tune` wrote")
+    parser.add_argument("--tune", type=Path, metavar="OUT", help="choose thresholds on the sets and write them here")
+    parser.add_argument("--rounds", type=int, default=2, help="of --tune: passes over all settings (default: 2)")
     parser.add_argument("--limit", type=int, help="only the first images of each set")
     parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
@@ -300,7 +398,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not (options.coco or options.single):
             raise GraphposeError("nothing to score; give --coco or --single, or both")
-        print("\n".join(report(options)))
+        print("\n".join(report(options) if options.tune is None else tune(options)))
     except GraphposeError as error:
         print(f"people: {error}", file=sys.stderr)
         return 2

@@ -180,6 +180,23 @@ def test_the_command_prints_both_tables(files: dict[str, Path], capsys: Any) -> 
     assert [line.split()[1] for line in lines[6:]] == ["0.1", "0.1", "0.05", "0.05"]
 
 
+def test_thresholds_are_chosen_on_the_sets_and_written(files: dict[str, Path], capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setitem(main.__globals__, "GRID", {"keypoint_threshold": (0.3, 0.02), "radius": (1.5, 6.0)})
+    pair = [str(files["truth"]), str(files["images"])]
+    out = files["images"] / "decoder.json"
+    arguments = ["--checkpoint", str(files["checkpoint"]), "--long-edge", "96", "--coco", *pair, "--single", *pair]
+    assert main([*arguments, "--tune", str(out), "--rounds", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    before, after = (float(word) for word in lines[-2].split(" on ")[0].split(" → "))
+    images = len(json.loads(files["truth"].read_text())["images"])
+    assert lines[-2].endswith(f"on {2 * images} images, 3 settings tried")
+    assert after >= before
+    config = json.loads(out.read_text())
+    assert config["join_fragments"] is True
+    assert config["keypoint_threshold"] in (0.02, 0.3)
+    assert config["radius"] in (1.25, 1.5, 6.0)
+
+
 @pytest.mark.parametrize("missing", ["sets", "checkpoint"])
 def test_what_cannot_be_scored_is_one_line_and_status_2(files: dict[str, Path], missing: str, capsys: Any) -> None:
     arguments = ["--checkpoint", str(files["checkpoint"])]
