@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from graphpose.errors import GraphposeError
@@ -28,8 +29,9 @@ TURNS = {
 def read_image(path: Path, *, upright: bool = False, recorded: tuple[int, int] | None = None) -> np.ndarray:
     """Read an image file.
 
-    OpenCV fills the missing part of a truncated JPEG with grey and says nothing, so a file that does not close with
-    its end-of-image marker is decoded a second time by Pillow, which refuses it.
+    OpenCV and Pillow fill what is missing of a JPEG with grey and say nothing where an end-of-image marker stands at
+    its end; libjpeg's warnings are the only sign, so JPEGs are read by a library that hands them on. Of other files one
+    that does not close as its format does is decoded a second time by Pillow, which refuses it.
 
     Args:
         path: any format that OpenCV reads.
@@ -57,6 +59,39 @@ def decode_image(
     data: bytes, name: Path | str, *, upright: bool = False, recorded: tuple[int, int] | None = None
 ) -> np.ndarray:
     """The picture in the content of an image file; ``name`` is what errors call it, all else as :func:`read_image`."""
+    image = _decode_jpeg(name, data) if data.startswith(b"\xff\xd8") else None
+    if image is None:
+        image = _decode_other(name, data)
+    orientation = _orientation(data) if upright or recorded is not None else 1
+    if recorded is not None and recorded == image.shape[:2] and size_decides(orientation, recorded):
+        return image
+    return _turned(image, orientation)
+
+
+# Bytes that may be left between two markers: some cameras pad their scans.
+PADDING = 8
+
+
+def _decode_jpeg(name: Path | str, data: bytes) -> np.ndarray | None:
+    """(H, W, 3) RGB of a JPEG; None for what libjpeg-turbo does not decode, as CMYK and what is no JPEG after all.
+
+    Raises:
+        GraphposeError: naming the file, where libjpeg warns of data that is missing or damaged.
+    """
+    try:
+        return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+    except ValueError as error:
+        message = str(error)
+    extraneous = re.search(r"(\d+) extraneous bytes", message)
+    if extraneous and int(extraneous[1]) <= PADDING:
+        return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=False)
+    if "Corrupt JPEG data" in message or "Premature end" in message:
+        kind = "is truncated" if "remature end" in message else "is damaged"
+        raise GraphposeError(f"image {name} {kind} ({len(data)} bytes): {message}")
+    return None
+
+
+def _decode_other(name: Path | str, data: bytes) -> np.ndarray:
     if not _is_closed(data):
         _check_complete(name, data)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -70,11 +105,7 @@ def decode_image(
         image = _to_8_bits(image)
     if image.dtype != np.uint8:
         raise GraphposeError(f"image {name} has pixels of type {image.dtype}; 8 or 16 bits a channel would be right")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    orientation = _orientation(data) if upright or recorded is not None else 1
-    if recorded is not None and recorded == image.shape[:2] and size_decides(orientation, recorded):
-        return image
-    return _turned(image, orientation)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def _to_8_bits(image: np.ndarray) -> np.ndarray:
@@ -117,11 +148,8 @@ def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _is_closed(data: bytes) -> bool:
-    """Whether the file ends as a complete JPEG or PNG does (zeros after the end are common and harmless)."""
-    tail = data[-1024:].rstrip(b"\0")
-    return (data.startswith(b"\xff\xd8") and tail.endswith(b"\xff\xd9")) or (
-        data.startswith(b"\x89PNG") and tail.endswith(b"IEND\xaeB`\x82")
-    )
+    """Whether the file ends as a complete PNG does (zeros after the end are common and harmless)."""
+    return data.startswith(b"\x89PNG") and data[-1024:].rstrip(b"\0").endswith(b"IEND\xaeB`\x82")
 
 
 def _check_complete(name: Path | str, data: bytes) -> None:

@@ -410,6 +410,58 @@ def test_images_are_rgb(tmp_path: Path) -> None:
     assert read_image(tmp_path / "red.png")[2, 2].tolist() == [255, 0, 0]
 
 
+def cut(data: bytes, start: int, stop: int) -> bytes:
+    """Cut short, and closed with the end-of-image marker all the same."""
+    return data[:start] + b"\xff\xd9"
+
+
+def hole(data: bytes, start: int, stop: int) -> bytes:
+    return data[:start] + data[stop:]
+
+
+def zeros(data: bytes, start: int, stop: int) -> bytes:
+    return data[:start] + bytes(stop - start) + data[stop:]
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("damage", [cut, hole, zeros])
+def test_a_jpeg_that_lacks_something_is_refused_although_it_ends_as_it_should(
+    tmp_path: Path, damage: Any, progressive: int
+) -> None:
+    rng = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(rng.integers(0, 255, (240, 320, 3)).astype(np.uint8), (0, 0), 2)
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+    path = tmp_path / "grey.jpg"
+    refused = []
+    for start in rng.integers(len(data) // 3, len(data) - 1500, 20).tolist():
+        path.write_bytes(damage(data, start, start + int(rng.integers(300, 1200))))
+        try:
+            read_image(path)
+        except GraphposeError as error:
+            refused.append(str(error))
+    # zeros are codes, too: a few leave nothing over and nothing missing
+    assert len(refused) == 20 if damage is not zeros else len(refused) >= 15
+    assert all(re.search(r"grey\.jpg is (truncated|damaged)", message) for message in refused)
+    path.write_bytes(data)
+    whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(read_image(path), whole)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_rows": 1}])
+def test_every_form_of_jpeg_is_read(tmp_path: Path, mode: str, options: dict[str, Any]) -> None:
+    Image.new("RGB", (40, 30), (200, 100, 50)).convert(mode).save(tmp_path / "a.jpg", quality=95, **options)
+    with Image.open(tmp_path / "a.jpg") as image:
+        expected = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(read_image(tmp_path / "a.jpg") - expected).max() <= (3 if mode != "CMYK" else 60)
+
+
+def test_a_few_bytes_of_padding_before_a_marker_cost_no_image(tmp_path: Path) -> None:
+    data = cv2.imencode(".jpg", np.full((40, 60, 3), 100, np.uint8))[1].tobytes()
+    (tmp_path / "padded.jpg").write_bytes(data[:-2] + b"\0\0" + data[-2:])
+    assert np.abs(read_image(tmp_path / "padded.jpg").astype(int) - 100).max() <= 2
+
+
 def test_a_photograph_truncated_at_random_is_refused(data_root: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     photographs = sorted((data_root / "coco/val2017").glob("*.jpg"))
