@@ -18,6 +18,7 @@ import datetime
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from typing import Any
 from graphpose.errors import GraphposeError, escape_output
 
 IGNORED_SETTINGS = ("resume",)  # settings that differ between runs whatever they are
+
+# More settings than this are no variation, but another configuration.
+MOST_DIFFERENCES = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +120,23 @@ def differences(runs: Sequence[RunRecord]) -> list[str]:
     return [name for name, count in values.items() if 1 < count and (name != "seed" or count < len(runs))]
 
 
+def of_another_configuration(runs: Sequence[RunRecord]) -> dict[str, int]:
+    """Names of the runs that differ from the most frequent settings in more than MOST_DIFFERENCES, with how many."""
+    names = sorted({name for run in runs for name in run.config} - {*SAY_NOTHING, "seed"})
+    usual = {name: Counter(json.dumps(run.config.get(name)) for run in runs).most_common(1)[0][0] for name in names}
+    counts = {run.name: sum(json.dumps(run.config.get(name)) != usual[name] for name in names) for run in runs}
+    return {name: count for name, count in counts.items() if count > MOST_DIFFERENCES}
+
+
 def table(runs: Sequence[RunRecord], figure: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: run, status, the highest value of ``figure`` with its epoch, hours, then what differs."""
-    settings = differences(runs)
+    """Header and rows: run, status, the highest value of ``figure`` with its epoch, hours, then what differs.
+
+    What differs is found among the runs of one configuration; of others the number of differences is told.
+    """
+    others = of_another_configuration(runs)
+    settings = differences([run for run in runs if run.name not in others])
     header = ["run", "status", f"best {figure}", "at epoch", "epochs", "hours", "checkpoint", *settings]
+    header += ["other settings"] if others else []
     rows = []
     for run in runs:
         best = run.best(figure)
@@ -133,6 +150,7 @@ def table(runs: Sequence[RunRecord], figure: str) -> tuple[list[str], list[list[
                 "–" if math.isnan(run.hours) else f"{run.hours:.2f}",
                 "yes" if run.checkpoint else "no",
                 *("–" if name not in run.config else str(run.config[name]) for name in settings),
+                *([f"{others[run.name]} differ" if run.name in others else "–"] if others else []),
             ]
         )
     return header, rows
@@ -149,7 +167,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plot_curves(path: Path, runs: Sequence[RunRecord], figures: Sequence[str]) -> None:
-    """One panel for each figure, one curve for each run that has it.
+    """One panel for each figure, one curve for each run that has it, in the same style in all panels.
 
     Raises:
         GraphposeError: no run has one of the figures; names those that there are.
@@ -162,13 +180,25 @@ def plot_curves(path: Path, runs: Sequence[RunRecord], figures: Sequence[str]) -
             raise GraphposeError(f"no run has a figure '{name}'; there are {', '.join(known) or 'none'}")
     drawing = Figure(figsize=(6.4 * len(figures), 4), layout="constrained")
     for axes, name in zip(drawing.subplots(1, len(figures), squeeze=False)[0], figures, strict=True):
-        for run in runs:
+        for number, run in enumerate(runs):
             if name in run.metrics:
-                axes.plot(*zip(*run.metrics[name], strict=True), marker=".", label=f"{run.name} ({run.status.lower()})")
+                label = f"{run.name} ({run.status.lower()})"
+                axes.plot(*zip(*run.metrics[name], strict=True), label=label, **curve_style(number))
         axes.set(xlabel="epoch", ylabel=name)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     drawing.savefig(path, dpi=110)
+
+
+def curve_style(number: int) -> dict[str, Any]:
+    """Colour, line and marker of a run; no two of 160 runs share all three."""
+    lines, markers = ("-", "--", ":", "-."), (".", "s", "^", "x")
+    return {
+        "color": f"C{number % 10}",
+        "linestyle": lines[number // 10 % len(lines)],
+        "marker": markers[number // (10 * len(lines)) % len(markers)],
+        "markersize": 4,
+    }
 
 
 def find_runs(root: Path, names: Sequence[str]) -> list[Path]:

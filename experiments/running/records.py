@@ -54,6 +54,11 @@ class ExplainedConfig(ConfigDict):
 class AtomicFileStorage(FileStorageObserver):
     """A FileStorageObserver whose JSON files are always whole, also when the run is killed or the disk full."""
 
+    def _make_run_dir(self, _id: str | int | None) -> None:
+        """The next free number where another observer, as a data base, chose one that is taken here."""
+        taken = _id is not None and (Path(self.basedir) / str(_id)).exists()
+        super()._make_run_dir(None if taken else _id)
+
     def save_json(self, obj: Any, filename: str) -> None:
         """Temporary file, then rename."""
         path = Path(self.dir) / filename

@@ -106,6 +106,26 @@ def test_curves_are_drawn_and_an_unknown_figure_is_named(runs, three, capsys):
     assert "no run has a figure 'val.PA'; there are val.AP" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("others", [1, 2])
+def test_a_run_of_another_configuration_makes_one_column(runs, tmp_path, capsys, others):
+    base = {f"key{n}": n for n in range(50)}
+    for number in range(3):
+        write_run(tmp_path, str(number), base | {"adjacency": f"graph{number}"}, {1: 0.1 * number})
+    for number in range(others):
+        write_run(tmp_path, f"9{number}", {key: -1 for key in base}, {}, status="FAILED")
+    assert runs.main(["--runs", str(tmp_path)]) == 0
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in head.split("|")[8:-1]] == ["adjacency", "other settings"]
+    told = [row.split("|")[-2].strip() for row in rows]
+    assert told[:3] == ["–"] * 3
+    assert set(told[3:]) <= {"50 differ", "51 differ"}
+
+
+def test_no_two_of_many_curves_look_alike(runs):
+    styles = [tuple(runs.curve_style(number).items()) for number in range(160)]
+    assert len(set(styles)) == 160
+
+
 def test_what_is_no_run_is_named(runs, three, capsys):
     assert runs.main(["--runs", str(three / "1")]) == 2
     assert "holds no run" in capsys.readouterr().err
