@@ -7,7 +7,6 @@ show at a glance.
 from __future__ import annotations
 
 import colorsys
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -37,6 +36,7 @@ def draw_poses(
     threshold: float = 0.0,
     zoom: float = 1.0,
     labels: Sequence[str] | None = None,
+    colours: Literal["sides", "persons"] | Sequence[int] = "sides",
 ) -> np.ndarray:
     """Skeletons over an image.
 
@@ -48,7 +48,9 @@ def draw_poses(
             (visibility 1) as empty rings, so that both can be drawn over each other.
         threshold: keypoints at or below this confidence are left out.
         zoom: enlarge the image by this factor first; small images get legible skeletons.
-        labels: a short text above each person, such as an identity, whose colour it sets; an empty one is left out.
+        labels: a short text above each person, such as an identity; an empty one is left out.
+        colours: of predictions: "sides" has warm colours on the person's left and cool ones on the right, "persons" one
+            for each person; or N numbers, such as identities: persons of one number have one colour.
 
     Returns:
         (H · zoom, W · zoom, 3) uint8 RGB.
@@ -71,13 +73,18 @@ def draw_poses(
         keypoints[:, :, :2] = (keypoints[:, :, :2] + 0.5) * zoom - 0.5
     if labels is not None and len(labels) != len(keypoints):
         raise GraphposeError(f"{len(keypoints)} persons to draw need as many labels, not {len(labels)}")
-    for person in sorted(keypoints, key=lambda p: _extent(p, threshold)):
+    numbers = range(len(keypoints)) if isinstance(colours, str) else colours
+    if len(numbers) != len(keypoints):
+        raise GraphposeError(f"{len(keypoints)} persons to draw need as many numbers for colours, not {len(numbers)}")
+    for n in sorted(range(len(keypoints)), key=lambda n: _extent(keypoints[n], threshold)):
+        own = None if colours == "sides" else person_colour(numbers[n])
         if style == "prediction":
-            _draw_prediction(canvas, person, skeleton, threshold)
+            _draw_prediction(canvas, keypoints[n], skeleton, threshold, own)
         else:
-            _draw_truth(canvas, person, skeleton, threshold)
-    for person, label in zip(keypoints, labels or (), strict=labels is not None):
-        _draw_label(canvas, person, label, threshold)
+            _draw_truth(canvas, keypoints[n], skeleton, threshold)
+    for n, label in enumerate(labels or ()):
+        plate = _PAPER if colours == "sides" else person_colour(numbers[n])
+        _draw_label(canvas, keypoints[n], label, threshold, plate)
     return canvas
 
 
@@ -150,6 +157,12 @@ def keypoint_colours(skeleton: Skeleton) -> list[Colour]:
     return _spread([_side(skeleton, k) for k in range(skeleton.num_keypoints)])
 
 
+def person_colour(number: int) -> Colour:
+    """A bright RGB colour; numbers that follow each other have hues far apart."""
+    red, green, blue = colorsys.hsv_to_rgb(number * 0.61803399 % 1, 0.75, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
 def _side(skeleton: Skeleton, k: int) -> str:
     if skeleton.flip[k] == k:
         return "axis"
@@ -186,12 +199,14 @@ def _line_width(canvas: np.ndarray, extent: float) -> float:
     return min(max(extent / 45, 1.4), largest)
 
 
-def _draw_prediction(canvas: np.ndarray, person: np.ndarray, skeleton: Skeleton, threshold: float) -> None:
+def _draw_prediction(
+    canvas: np.ndarray, person: np.ndarray, skeleton: Skeleton, threshold: float, own: Colour | None
+) -> None:
     width = _line_width(canvas, _extent(person, threshold))
     found = person[:, 2] > threshold
     limbs = [m for m, (a, b) in enumerate(skeleton.limbs) if found[a] and found[b]]
-    colours = limb_colours(skeleton)
-    points = keypoint_colours(skeleton)
+    colours = limb_colours(skeleton) if own is None else [own] * skeleton.num_limbs
+    points = keypoint_colours(skeleton) if own is None else [own] * skeleton.num_keypoints
     for outline in (True, False):
         for m in limbs:
             a, b = skeleton.limbs[m]
@@ -215,7 +230,7 @@ def _draw_truth(canvas: np.ndarray, person: np.ndarray, skeleton: Skeleton, thre
         _disc(canvas, person[k, :2], _OUTLINE if person[k, 2] == 1 else colours[k], 1.6 * width)
 
 
-def _draw_label(canvas: np.ndarray, person: np.ndarray, label: str, threshold: float) -> None:
+def _draw_label(canvas: np.ndarray, person: np.ndarray, label: str, threshold: float, plate: Colour) -> None:
     """A text on a plate above the person's highest keypoint."""
     found = person[person[:, 2] > threshold, :2]
     if not label or not len(found):
@@ -226,8 +241,6 @@ def _draw_label(canvas: np.ndarray, person: np.ndarray, label: str, threshold: f
     (width, height), _ = cv2.getTextSize(text, font, scale, 1)
     left = round(min(max(top[0] - width / 2, 2), max(2, canvas.shape[1] - width - 3)))
     bottom = round(min(max(top[1] - 3 * _line_width(canvas, _extent(person, threshold)), height + 4), canvas.shape[0]))
-    red, green, blue = colorsys.hsv_to_rgb(zlib.crc32(label.encode()) % 997 / 997, 0.65, 1.0)
-    plate = (round(255 * red), round(255 * green), round(255 * blue))
     cv2.rectangle(canvas, (left - 2, bottom - height - 3), (left + width + 2, bottom + 2), plate, -1)
     cv2.putText(canvas, text, (left, bottom - 1), font, scale, _OUTLINE, 1, cv2.LINE_AA)
 

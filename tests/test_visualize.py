@@ -8,7 +8,7 @@ import pytest
 
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
-from graphpose.visualize import contact_sheet, draw_poses, keypoint_colours, limb_colours, save_image
+from graphpose.visualize import contact_sheet, draw_poses, keypoint_colours, limb_colours, person_colour, save_image
 
 
 def standing_person() -> np.ndarray:
@@ -123,26 +123,34 @@ def test_bad_input_is_refused(tmp_path: Path) -> None:
         save_image(tmp_path / "file" / "a.png", GREY)
 
 
-def test_a_label_is_above_its_person_and_has_its_own_colour():
-    image = np.zeros((120, 240, 3), np.uint8)
+@pytest.fixture
+def two_pairs_of_shoulders() -> np.ndarray:
     persons = np.zeros((2, 17, 3))
     for n, x in enumerate((60, 180)):
         persons[n, 5:7] = [[x - 10, 70, 1], [x + 10, 70, 1]]
-    plain = draw_poses(image, persons, COCO)
-    drawn = draw_poses(image, persons, COCO, labels=["1", "2"])
-    changed = (drawn != plain).any(axis=2)
-    ys, xs = np.nonzero(changed)
+    return persons
+
+
+def test_a_label_is_above_its_person(two_pairs_of_shoulders):
+    image = np.zeros((120, 240, 3), np.uint8)
+    plain = draw_poses(image, two_pairs_of_shoulders, COCO)
+    drawn = draw_poses(image, two_pairs_of_shoulders, COCO, labels=["1", "2"])
+    ys, xs = np.nonzero((drawn != plain).any(axis=2))
     assert ys.max() < 70
     assert {bool(x < 120) for x in xs} == {True, False}
-    assert (
-        len(
-            {
-                tuple(drawn[int(ys[xs < 120].min()) + 1, int(xs[xs < 120].min()) + 1]),
-                tuple(drawn[int(ys[xs > 120].min()) + 1, int(xs[xs > 120].min()) + 1]),
-            }
-        )
-        == 2
-    )
-    assert np.array_equal(draw_poses(image, persons, COCO, labels=["", ""]), plain)
+    assert np.array_equal(draw_poses(image, two_pairs_of_shoulders, COCO, labels=["", ""]), plain)
     with pytest.raises(GraphposeError, match="2 persons to draw need as many labels, not 1"):
-        draw_poses(image, persons, COCO, labels=["1"])
+        draw_poses(image, two_pairs_of_shoulders, COCO, labels=["1"])
+
+
+def test_persons_of_one_number_have_one_colour(two_pairs_of_shoulders):
+    image = np.zeros((120, 240, 3), np.uint8)
+    alike, different = (
+        draw_poses(image, two_pairs_of_shoulders, COCO, colours=numbers)[70] for numbers in ([4, 4], [4, 5])
+    )
+    assert np.array_equal(alike[60], alike[180])
+    assert not np.array_equal(different[60], different[180])
+    own = draw_poses(image, two_pairs_of_shoulders, COCO, colours="persons")[70, 60].astype(int)
+    assert np.abs(own - person_colour(0)).max() < 30  # the line's edge is smooth
+    with pytest.raises(GraphposeError, match="as many numbers for colours"):
+        draw_poses(image, two_pairs_of_shoulders, COCO, colours=[1])

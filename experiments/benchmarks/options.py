@@ -78,3 +78,14 @@ def add_parsers(subparsers: Any) -> None:
     memory.add_argument("networks", nargs="*", metavar="NETWORK", help="rows, as 'DGCN-50' (default: all)")
     memory.add_argument("--sizes", type=int, nargs="+", default=[401, 641], help="pixels (default: 401 641)")
     memory.add_argument("--table", type=Path, help="write it here as Markdown")
+
+    text = "predict on images and videos: frames per second, where the time goes, first result, memory"
+    predict = add("predict", "predict:run", text)
+    predict.add_argument("sources", nargs="+", help="as of graphpose predict")
+    predict.add_argument("--checkpoint", type=Path, required=True)
+    predict.add_argument("--device", default="cpu", help="cpu, cuda, cuda:<index> or auto (default: cpu)")
+    predict.add_argument("--long-edge", type=int, help="pixels, 0 for as is (default: the checkpoint's)")
+    predict.add_argument("--batch-size", type=int, help="images per batch (default: 1 on a CPU, 16 on a GPU)")
+    predict.add_argument("--precision", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    predict.add_argument("--draw", action=argparse.BooleanOptionalAction, default=True, help="draw the poses")
+    predict.add_argument("--rounds", type=int, default=3, help="repetitions (default: %(default)s)")

@@ -91,6 +91,12 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="track_id: who is who over the frames of a video, or over the images of a folder",
     )
+    parser.add_argument(
+        "--min-score", type=float, help="poses with less are left out (default: none; drawn from 0.2 on)"
+    )
+    parser.add_argument("--max-persons", type=int, help="poses of an image, at most; the best stay (default: all)")
+    parser.add_argument("--keypoints", nargs="+", metavar="NAME", help="only these, such as nose left_wrist")
+    parser.add_argument("--hide-labels", action="store_true", help="draw no numbers of tracks")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--resume", action="store_true", help="go on with what is in --out")
     earlier.add_argument("--overwrite", action="store_true", help="replace what is in --out")
@@ -165,6 +171,10 @@ def run_predict(options: argparse.Namespace) -> int:
         csv=options.csv,
         parquet=options.parquet,
         track=options.track,
+        min_score=options.min_score,
+        max_persons=options.max_persons,
+        keypoints=None if options.keypoints is None else tuple(options.keypoints),
+        labels=not options.hide_labels,
         overwrite=options.overwrite,
         resume=options.resume,
     )

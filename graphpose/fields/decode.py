@@ -147,7 +147,7 @@ class Decoder:
         places *= np.float32(stride)
         np.maximum(places, 0, out=places)
         np.minimum(places, np.array([width - 1, height - 1], np.float32), out=places)
-        return Poses(poses.keypoints, scores, poses.scales * np.float32(stride))
+        return Poses(poses.keypoints, scores, poses.scales * np.float32(stride), self.spec.skeleton)
 
 
 def build_decoder(spec: FieldSpec, config: DecoderConfig | None = None) -> Decoder:

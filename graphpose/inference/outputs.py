@@ -27,11 +27,11 @@ from graphpose.inference.writers import (
     write_parquet,
     write_whole,
 )
-from graphpose.metrics.coco import coco_results
 from graphpose.skeleton import Skeleton
 from graphpose.visualize import draw_poses
 
 RESULTS, IMAGES, TABLE, PARQUET = "results.json", "images.json", "keypoints.csv", "keypoints.parquet"
+DRAWN_SCORE = 0.2  # of a pose that is drawn where no least score is named: people, not noise
 DRAWING, DRAWN_VIDEO = ".poses.png", ".poses.mp4"
 OPENPIFPAF_IMAGE, OPENPIFPAF_VIDEO = ".predictions.json", ".openpifpaf.json"
 
@@ -46,6 +46,10 @@ class OutputConfig:
         json: a file in OpenPifPaf's layout for each image, and one with a line for each frame of a video.
         csv: ``keypoints.csv``.
         parquet: ``keypoints.parquet``, with ``keypoints.csv``.
+        min_score: poses with less are left out of everything; None keeps all, but draws none below DRAWN_SCORE.
+        max_persons: of a frame, at most; None for any number.
+        keypoints: names of those that are kept; None for all.
+        labels: draw the number of each track.
         track: give persons a "track_id" over the frames of a video, or the images of a folder in their order.
         overwrite: replace files of an earlier run.
         resume: go on with an earlier run's files.
@@ -57,12 +61,20 @@ class OutputConfig:
     csv: bool = False
     parquet: bool = False
     track: bool = False
+    min_score: float | None = None
+    max_persons: int | None = None
+    keypoints: tuple[str, ...] | None = None
+    labels: bool = True
     overwrite: bool = False
     resume: bool = False
 
     def __post_init__(self) -> None:
         if self.overwrite and self.resume:
             raise GraphposeError("overwrite and resume contradict each other: choose one")
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise GraphposeError(f"least score {self.min_score} must lie in 0 … 1")
+        if self.max_persons is not None and self.max_persons < 1:
+            raise GraphposeError(f"at most {self.max_persons} persons: it must be 1 or more")
         if self.folder.exists() and not self.folder.is_dir():
             raise GraphposeError(f"'{self.folder}' is a file; predictions are written to a folder")
         if self.parquet:
@@ -89,6 +101,8 @@ class Outputs:
     def __init__(self, config: OutputConfig, skeleton: Skeleton) -> None:
         self.config = config
         self.skeleton = skeleton
+        for name in config.keypoints or ():
+            skeleton.index(name)  # refuses those that it does not have, before any work
         folder = config.folder
         images: list[Record] = []
         results: list[Record] = []
@@ -147,7 +161,12 @@ class Outputs:
         assert frame.image is not None
         height, width = frame.image.shape[:2]
         image = {"id": frame.image_id, **_place(frame), "height": height, "width": width}
-        results = coco_results(frame.image_id, poses)
+        poses = poses.selected(
+            min_score=self.config.min_score or 0.0,
+            max_persons=self.config.max_persons,
+            keypoints=self.config.keypoints,
+        )
+        results = poses.to_coco(frame.image_id)
         if self.config.track:
             for result, area in zip(results, pose_areas(poses, self.skeleton), strict=True):
                 result["area"] = round(float(area), 3)
@@ -243,12 +262,16 @@ class Outputs:
 
     def _drawn(self, frame: Frame[Any], results: list[Record]) -> np.ndarray:
         assert frame.image is not None
-        keypoints = np.array([result["keypoints"] for result in results], np.float64)
+        least = DRAWN_SCORE if self.config.min_score is None else 0.0
+        shown = [result for result in results if result["score"] >= least]
+        keypoints = np.array([result["keypoints"] for result in shown], np.float64)
+        ids = [result.get("track_id", 0) for result in shown]
         return draw_poses(
             frame.image,
             keypoints.reshape(-1, self.skeleton.num_keypoints, 3),
             self.skeleton,
-            labels=[str(result.get("track_id", "")) for result in results] if self.config.track else None,
+            labels=[str(n or "") for n in ids] if self.config.track and self.config.labels else None,
+            colours=ids if self.config.track else "sides",
         )
 
     def _refuse_existing(self, *paths: Path) -> None:

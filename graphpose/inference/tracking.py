@@ -120,18 +120,23 @@ class Tracker:
 
     def _follow(self, tracks: np.ndarray, found: np.ndarray, areas: np.ndarray) -> None:
         """Carry ``tracks`` on to the poses that were found for them; ``self._keypoints`` are the expected ones."""
-        for track, pose in zip(tracks, found, strict=True):
-            seen = pose[:, 2] > 0
-            both = seen & (self._keypoints[track, :, 2] > 0)
-            # from where it was expected: the velocity so far misses the true one by this, spread over unseen frames
-            missed = np.median(pose[both, :2] - self._keypoints[track, both, :2], axis=0)
-            carried = missed / self._unseen[track]
-            if self.config.velocity:
-                self._velocities[track] += (1 - self.config.smoothing) * carried
-            self._keypoints[track, ~seen, :2] += missed * (self._keypoints[track, ~seen, 2:] > 0)
-            self._keypoints[track, seen] = pose[seen]
+        before = self._keypoints[tracks]
+        seen, known = found[:, :, 2:] > 0, before[:, :, 2:] > 0
+        # the velocity so far misses the true one by this, spread over the frames since the person was last found
+        missed = _median(found[:, :, :2] - before[:, :, :2], (seen & known)[:, :, 0])
+        if self.config.velocity:
+            self._velocities[tracks] += (1 - self.config.smoothing) * missed / self._unseen[tracks, None]
+        before[:, :, :2] += missed[:, None] * known
+        self._keypoints[tracks] = np.where(seen, found, before)
         self._areas[tracks] = areas
         self._unseen[tracks] = 0
+
+
+def _median(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(N, 2) medians of (N, K, 2) values along K where the (N, K) mask is set, which is somewhere in each row."""
+    ordered = np.sort(np.where(mask[:, :, None], values, np.inf), axis=1)
+    count, rows = mask.sum(axis=1), np.arange(len(values))
+    return (ordered[rows, (count - 1) // 2] + ordered[rows, count // 2]) / 2
 
 
 def pose_areas(poses: Poses, skeleton: Skeleton) -> np.ndarray:

@@ -37,11 +37,7 @@ def coco_results(image_id: int, poses: Poses, category_id: int = 1) -> list[dict
     Returns:
         One record per pose, best first; keypoints flat as x, y, confidence, and 0, 0, 0 where not found.
     """
-    flat = poses.keypoints.reshape(len(poses), 3 * poses.keypoints.shape[1]).astype(float).round(3)
-    return [
-        {"image_id": int(image_id), "category_id": category_id, "keypoints": values.tolist(), "score": float(score)}
-        for values, score in zip(flat, poses.scores, strict=True)
-    ]
+    return poses.to_coco(image_id, category_id)
 
 
 def evaluate_coco(

@@ -22,6 +22,7 @@ from graphpose.inference.predict import Predictor
 from graphpose.inference.sources import find_sources
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
+from graphpose.skeleton import COCO
 from tests.inference.films import write_film
 
 
@@ -37,9 +38,8 @@ class GreyPredictor(Predictor):
             keypoints = np.zeros((count, 17, 3), np.float32)
             keypoints[:, :, :2] = np.arange(34).reshape(17, 2) + 0.125 * np.arange(count)[:, None, None]
             keypoints[:, :, 2] = 0.5
-            one.poses = Poses(
-                keypoints, np.linspace(0.9, 0.5, count, dtype=np.float32), np.ones((count, 17), np.float32)
-            )
+            scores = np.linspace(0.9, 0.5, count, dtype=np.float32)
+            one.poses = Poses(keypoints, scores, np.ones((count, 17), np.float32), COCO)
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +235,27 @@ def test_a_run_without_tracks_cannot_be_resumed_with_them(predictor, folder, tmp
     run(predictor, folder / "film.avi", tmp_path / "out")
     with pytest.raises(GraphposeError, match="did not track"):
         run(predictor, folder / "film.avi", tmp_path / "out", track=True, resume=True)
+
+
+def test_scores_numbers_and_keypoints_can_be_chosen(predictor, folder, tmp_path):
+    def results(**options):
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        run(predictor, folder / "film.avi", out, **options)
+        return json.loads((out / "results.json").read_text())
+
+    everything = results()
+    assert {result["score"] > 0.6 for result in everything} == {True, False}
+    assert results(min_score=0.6) == [result for result in everything if result["score"] >= 0.6]
+    alone = results(max_persons=1)
+    assert len(alone) == len({result["image_id"] for result in everything})
+    nose = results(keypoints=("nose",))
+    assert len(nose) == len(everything)
+    assert {sum(c > 0 for c in result["keypoints"][2::3]) for result in nose} == {1}
+    with pytest.raises(GraphposeError, match="has no keypoint 'noses'"):
+        results(keypoints=("noses",))
+    for wrong in ({"min_score": 2.0}, {"max_persons": 0}):
+        with pytest.raises(GraphposeError, match=r"(least score 2|at most 0 persons)"):
+            OutputConfig(tmp_path, **wrong)
 
 
 def test_a_folder_for_predictions_that_is_a_file_is_refused(tmp_path, folder, capsys):
