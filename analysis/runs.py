@@ -122,7 +122,7 @@ def differences(runs: Sequence[RunRecord]) -> list[str]:
 
 def of_another_configuration(runs: Sequence[RunRecord]) -> dict[str, int]:
     """Names of the runs that differ from the most frequent settings in more than MOST_DIFFERENCES, with how many."""
-    names = sorted({name for run in runs for name in run.config} - {*SAY_NOTHING, "seed"})
+    names = sorted({name for run in runs for name in run.config} - {*IGNORED_SETTINGS, "seed"})
     usual = {name: Counter(json.dumps(run.config.get(name)) for run in runs).most_common(1)[0][0] for name in names}
     counts = {run.name: sum(json.dumps(run.config.get(name)) != usual[name] for name in names) for run in runs}
     return {name: count for name, count in counts.items() if count > MOST_DIFFERENCES}
