@@ -228,7 +228,7 @@ class Both(Ranks):
 def test_ranks_make_as_many_passes_whatever_images_they_have(images):
     """With synchronised batch norms every pass is a collective operation: one pass less, and NCCL waits for ever."""
     passes = []
-    trainer = tiny_trainer(scenes=8, batch_size=8, ranks=Both(world_size=2), adjacency="soft", accumulate=4)
+    trainer = tiny_trainer(scenes=16, batch_size=8, ranks=Both(world_size=2), adjacency="soft", accumulate=4)
     trainer._set_modes()
     trainer.network.eval()  # batch norms see a part at a time in training
     trainer.network.register_forward_pre_hook(lambda _, arguments: passes.append(len(arguments[0])))
