@@ -15,6 +15,7 @@ from graphpose import __version__
 from graphpose.errors import GraphposeError, escape_output
 
 if TYPE_CHECKING:
+    from graphpose.distributed import Ranks
     from graphpose.fields.config import UsageConfig
 
 
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, purpose, add_options, run in (
         ("predict", "find people in photographs and videos", _add_predict_options, run_predict),
+        ("merge", "join the parts of predict --shard", _add_merge_options, run_merge),
         ("evaluate", "metrics of a checkpoint", _add_evaluate_options, run_evaluate),
         ("tune", "choose the decoder's thresholds for a checkpoint", _add_tune_options, run_tune),
         ("check", "look for defects in a data set", _add_check_options, run_check),
@@ -90,6 +92,12 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         "--track",
         action="store_true",
         help="track_id: who is who over the frames of a video, or over the images of a folder",
+    )
+    parser.add_argument("--report", action="store_true", help="report.html: the pictures, with a slider over the score")
+    parser.add_argument(
+        "--shard",
+        metavar="N/OF",
+        help="only part N of the list, for many machines; `graphpose merge` joins the parts (torchrun sets it itself)",
     )
     parser.add_argument(
         "--min-score", type=float, help="poses with less are left out (default: none; drawn from 0.2 on)"
@@ -158,41 +166,80 @@ def _add_predict_options(parser: argparse.ArgumentParser) -> None:
 def run_predict(options: argparse.Namespace) -> int:
     """Find people in photographs and videos. Writes results.json (COCO-results format), images.json (which image an id
     is) and NAME.poses.png or NAME.poses.mp4. Ctrl-C leaves whole files, and --resume goes on from there."""
+    from graphpose.distributed import ranks_of_this_run
     from graphpose.fields.config import DecoderConfig
     from graphpose.inference.job import predict_sources
+    from graphpose.inference.merge import merge
     from graphpose.inference.outputs import OutputConfig
     from graphpose.inference.predict import Predictor
     from graphpose.inference.sources import find_sources
 
-    config = OutputConfig(
-        options.out,
-        draw=options.draw,
-        json=options.json,
-        csv=options.csv,
-        parquet=options.parquet,
-        track=options.track,
-        min_score=options.min_score,
-        max_persons=options.max_persons,
-        keypoints=None if options.keypoints is None else tuple(options.keypoints),
-        labels=not options.hide_labels,
-        overwrite=options.overwrite,
-        resume=options.resume,
-    )
-    sources = find_sources(options.sources, without=options.out)
-    print("\n".join(sources.lines()), file=sys.stderr)
-    predictor = Predictor.from_checkpoint(
-        _checkpoint(options),
-        device=options.device,
-        precision=options.precision,
-        long_edge=options.long_edge,
-        flip=options.flip,
-        scales=options.scales,
-        decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
-    )
-    print(predictor.usage.line(), file=sys.stderr)
-    summary = predict_sources(predictor, sources, config, batch_size=options.batch_size, say=_say)
-    print(summary.line(options.out))
-    return summary.status
+    with ranks_of_this_run(options.device) as ranks:
+        shard = _shard(options.shard, ranks)
+        config = OutputConfig(
+            options.out,
+            draw=options.draw,
+            json=options.json,
+            csv=options.csv or options.parquet,
+            parquet=options.parquet and shard is None,
+            track=options.track,
+            report=options.report,
+            shard=shard,
+            min_score=options.min_score,
+            max_persons=options.max_persons,
+            keypoints=None if options.keypoints is None else tuple(options.keypoints),
+            labels=not options.hide_labels,
+            overwrite=options.overwrite,
+            resume=options.resume,
+        )
+        sources = find_sources(options.sources, without=options.out)
+        predictor = Predictor.from_checkpoint(
+            _checkpoint(options),
+            device=options.device,
+            long_edge=options.long_edge,
+            flip=options.flip,
+            scales=options.scales,
+            decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
+            precision=options.precision,
+        )
+        if ranks.is_first:
+            print("\n".join([*sources.lines(), predictor.usage.line()]), file=sys.stderr)
+        if shard is not None:
+            sources = sources.part(*shard)
+        summary = predict_sources(predictor, sources, config, batch_size=options.batch_size, say=_say)
+        print(summary.line(options.out))
+        status = ranks.agree(summary.status)
+        if ranks.is_distributed and ranks.is_first and status <= 1:
+            print(merge(options.out, overwrite=options.overwrite or options.resume, parquet=options.parquet))
+        ranks.agree(status)  # torchrun ends all ranks when one has left with an error: wait for the first
+    return status
+
+
+def _shard(text: str | None, ranks: Ranks) -> tuple[int, int] | None:
+    """The part of the list that this process takes: what --shard says, or its rank."""
+    if text is None:
+        return (ranks.rank + 1, ranks.world_size) if ranks.is_distributed else None
+    if ranks.is_distributed:
+        raise GraphposeError("--shard under torchrun: each rank takes its own part, leave --shard out")
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal()):
+        raise GraphposeError(f"--shard {text} must be N/OF, such as 3/64")
+    return int(number), int(of)
+
+
+def _add_merge_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="that the parts were written to (--out of predict)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what was joined before")
+    parser.add_argument("--parquet", action="store_true", help="keypoints.parquet, too (needs pyarrow)")
+
+
+def run_merge(options: argparse.Namespace) -> int:
+    """Join the parts that `graphpose predict --shard` has written to a folder: results.json, images.json, and
+    keypoints.csv where every part has one. A part that is missing or was stopped is named."""
+    from graphpose.inference.merge import merge
+
+    print(merge(options.folder, overwrite=options.overwrite, parquet=options.parquet))
+    return 0
 
 
 def _say(line: str) -> None:

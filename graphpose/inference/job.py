@@ -163,6 +163,8 @@ def predict_sources(
                         break
                 while pending:
                     pending.popleft().result()
+                if not failure:
+                    outputs.finish()
             except KeyboardInterrupt as stop:
                 summary.signal_number = signal.SIGTERM if isinstance(stop, _Stopped) else signal.SIGINT
     finally:

@@ -12,6 +12,7 @@ import numpy as np
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
+from graphpose.inference.report import Report
 from graphpose.inference.sources import Frame
 from graphpose.inference.tracking import Tracker, pose_areas
 from graphpose.inference.writers import (
@@ -31,6 +32,7 @@ from graphpose.skeleton import Skeleton
 from graphpose.visualize import draw_poses
 
 RESULTS, IMAGES, TABLE, PARQUET = "results.json", "images.json", "keypoints.csv", "keypoints.parquet"
+REPORT, FINISHED = "report.html", "finished.json"
 DRAWN_SCORE = 0.2  # of a pose that is drawn where no least score is named: people, not noise
 DRAWING, DRAWN_VIDEO = ".poses.png", ".poses.mp4"
 OPENPIFPAF_IMAGE, OPENPIFPAF_VIDEO = ".predictions.json", ".openpifpaf.json"
@@ -46,6 +48,8 @@ class OutputConfig:
         json: a file in OpenPifPaf's layout for each image, and one with a line for each frame of a video.
         csv: ``keypoints.csv``.
         parquet: ``keypoints.parquet``, with ``keypoints.csv``.
+        report: ``report.html``, a page with the pictures and a slider over the score.
+        shard: (n, of) of a list that is predicted in parts: this is part n, from 1; its files say so in their names.
         min_score: poses with less are left out of everything; None keeps all, but draws none below DRAWN_SCORE.
         max_persons: of a frame, at most; None for any number.
         keypoints: names of those that are kept; None for all.
@@ -61,6 +65,8 @@ class OutputConfig:
     csv: bool = False
     parquet: bool = False
     track: bool = False
+    report: bool = False
+    shard: tuple[int, int] | None = None
     min_score: float | None = None
     max_persons: int | None = None
     keypoints: tuple[str, ...] | None = None
@@ -71,6 +77,8 @@ class OutputConfig:
     def __post_init__(self) -> None:
         if self.overwrite and self.resume:
             raise GraphposeError("overwrite and resume contradict each other: choose one")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise GraphposeError(f"shard {self.shard[0]}/{self.shard[1]} must be n/of with n from 1 to of")
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise GraphposeError(f"least score {self.min_score} must lie in 0 … 1")
         if self.max_persons is not None and self.max_persons < 1:
@@ -79,6 +87,16 @@ class OutputConfig:
             raise GraphposeError(f"'{self.folder}' is a file; predictions are written to a folder")
         if self.parquet:
             require_pyarrow()
+
+    def path(self, name: str) -> Path:
+        """Of one of the files that there is one of in a run."""
+        return self.folder / (name if self.shard is None else shard_name(name, *self.shard))
+
+
+def shard_name(name: str, number: int, of: int) -> str:
+    """What part ``number`` of ``of`` calls a file: "results.03-of-64.json"."""
+    stem, suffix = name.rsplit(".", 1)
+    return f"{stem}.{number:0{len(str(of))}d}-of-{of}.{suffix}"
 
 
 class Outputs:
@@ -103,25 +121,33 @@ class Outputs:
         self.skeleton = skeleton
         for name in config.keypoints or ():
             skeleton.index(name)  # refuses those that it does not have, before any work
-        folder = config.folder
         images: list[Record] = []
         results: list[Record] = []
-        if config.resume and (folder / IMAGES).exists():
-            images = read_records(folder / IMAGES, lambda image: "error" not in image)
+        if config.resume and config.path(IMAGES).exists():
+            images = read_records(config.path(IMAGES), lambda image: "error" not in image)
             done = {image["id"] for image in images}
-            results = read_records(folder / RESULTS, lambda result: result["image_id"] in done)
+            results = read_records(config.path(RESULTS), lambda result: result["image_id"] in done)
+            if any(len(result["keypoints"]) != 3 * skeleton.num_keypoints for result in results):
+                raise GraphposeError(
+                    f"{config.path(RESULTS)} has poses of another skeleton than '{skeleton.name}', the network's; "
+                    f"resume with the same checkpoint, or choose another folder"
+                )
         elif not config.overwrite:
-            self._refuse_existing(*(folder / name for name in (RESULTS, IMAGES, TABLE, PARQUET)))
+            names = (RESULTS, IMAGES, TABLE, PARQUET, REPORT)
+            self._refuse_existing(*(config.path(name) for name in names))
+            self._refuse_existing(config.folder / RESULTS)  # that parts would be joined to
+        config.path(FINISHED).unlink(missing_ok=True)
         self.known: dict[tuple[str, int | None], Record] = {(i["file_name"], i.get("frame")): i for i in images}
         self._known_results: dict[int, list[Record]] = {image["id"]: [] for image in images}
         for result in results:
             self._known_results[result["image_id"]].append(result)
-        self._results = JsonArray(folder / RESULTS, results)
-        self._images = JsonArray(folder / IMAGES, images)
+        self._results = JsonArray(config.path(RESULTS), results)
+        self._images = JsonArray(config.path(IMAGES), images)
         self._table: KeypointTable | None = None
         if config.csv or config.parquet:
             rows = [row for i in images for row in KeypointTable.rows(i, self._known_results[i["id"]])]
-            self._table = KeypointTable(folder / TABLE, skeleton.keypoints, rows)
+            self._table = KeypointTable(config.path(TABLE), skeleton.keypoints, rows)
+        self._report = Report(skeleton) if config.report else None
         self._tracker: tuple[str, Tracker] | None = None
         self._video: tuple[str, VideoWriter] | None = None
         self._lines: tuple[str, AppendedFile] | None = None
@@ -177,15 +203,29 @@ class Outputs:
             self._write_video(frame, results)
         if self._table is not None:
             self._table.extend(KeypointTable.rows(image, results))
+        if self._report is not None:
+            self._report.add(frame.label, frame.image, results)
         self._results.extend(results)
         self._images.extend([image])
         return results
+
+    @property
+    def least_drawn(self) -> float:
+        """Least score of a pose that is drawn."""
+        return DRAWN_SCORE if self.config.min_score is None else 0.0
+
+    def finish(self) -> None:
+        """Say that all sources came to their end; of a part, for :func:`graphpose.inference.merge.merge`."""
+        if self.config.shard is not None:
+            write_whole(self.config.path(FINISHED), b"{}\n")
 
     def close(self) -> None:
         """End all files."""
         with contextlib.ExitStack() as stack:
             if self._table is not None and self.config.parquet:
-                stack.callback(write_parquet, self.config.folder / TABLE, self.config.folder / PARQUET)
+                stack.callback(write_parquet, self.config.path(TABLE), self.config.path(PARQUET))
+            if self._report is not None:
+                stack.callback(self._report.write, self.config.path(REPORT), self.least_drawn)
             for file in (self._table, self._results, self._images):
                 if file is not None:
                     stack.callback(file.close)
@@ -262,8 +302,7 @@ class Outputs:
 
     def _drawn(self, frame: Frame[Any], results: list[Record]) -> np.ndarray:
         assert frame.image is not None
-        least = DRAWN_SCORE if self.config.min_score is None else 0.0
-        shown = [result for result in results if result["score"] >= least]
+        shown = [result for result in results if result["score"] >= self.least_drawn]
         keypoints = np.array([result["keypoints"] for result in shown], np.float64)
         ids = [result.get("track_id", 0) for result in shown]
         return draw_poses(

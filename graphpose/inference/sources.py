@@ -186,6 +186,17 @@ class Sources:
             lines.append(f"skipped in folders, neither image nor video: {kinds}")
         return lines
 
+    def part(self, number: int, of: int) -> Sources:
+        """Part ``number`` of ``of``, from 1: the parts in their order are the whole list, their lengths differ by 1.
+
+        Raises:
+            GraphposeError: there are cameras or streams, which have no parts.
+        """
+        if any(isinstance(item, Video) and item.is_live for item in self.items):
+            raise GraphposeError("cameras and streams cannot be predicted in parts")
+        ends = [len(self.items) * n // of for n in (number - 1, number)]
+        return Sources(self.items[ends[0] : ends[1]], self.skipped, self.repeated)
+
     def number_of_frames(self) -> int | None:
         """Images and frames of all videos as their files state them; None where one does not, or has no end."""
         total = 0

@@ -118,11 +118,11 @@ class KeypointTable:
     def __init__(self, path: Path, keypoints: Sequence[str], rows: Iterable[Sequence[Any]] = ()) -> None:
         names = [f"{name}_{value}" for name in keypoints for value in ("x", "y", "confidence")]
         self.columns = ["image_id", "file_name", "frame", "track_id", "person", "score", *names]
-        self._file = AppendedFile(path, _csv_lines([self.columns, *rows]))
+        self._file = AppendedFile(path, csv_lines([self.columns, *rows]))
 
     def extend(self, rows: Iterable[Sequence[Any]]) -> None:
         """Write rows; all of them or none."""
-        self._file.append(_csv_lines(rows))
+        self._file.append(csv_lines(rows))
 
     @staticmethod
     def rows(image: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
@@ -141,7 +141,8 @@ class KeypointTable:
         self._file.close()
 
 
-def _csv_lines(rows: Iterable[Sequence[Any]]) -> str:
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as the text of a CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

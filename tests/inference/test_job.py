@@ -258,6 +258,20 @@ def test_scores_numbers_and_keypoints_can_be_chosen(predictor, folder, tmp_path)
             OutputConfig(tmp_path, **wrong)
 
 
+def test_a_report_has_every_frame_and_a_resumed_run_of_another_skeleton_is_refused(predictor, folder, tmp_path):
+    out = tmp_path / "out"
+    run(predictor, folder, out, report=True)
+    page = (out / "report.html").read_text()
+    assert page.count("<figure>") == 38
+    assert "film.avi, frame 35" in page
+    results = json.loads((out / "results.json").read_text())
+    for result in results:
+        result["keypoints"] = result["keypoints"][:42]
+    (out / "results.json").write_text(json.dumps(results))
+    with pytest.raises(GraphposeError, match="poses of another skeleton than 'coco'"):
+        run(predictor, folder, out, resume=True)
+
+
 def test_a_folder_for_predictions_that_is_a_file_is_refused(tmp_path, folder, capsys):
     (tmp_path / "file").write_text("")
     assert main(["predict", str(folder), "--out", str(tmp_path / "file")]) == 2
