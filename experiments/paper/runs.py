@@ -280,7 +280,7 @@ def execute(run: TableRun, trainings: TrainingProcesses, threads: int | None = N
     else:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         with (run.folder / "output.txt").open("a") as output:
-            code = trainings.run(run.command, environment, output)
+            code = trainings.run(run.command, env=environment, stdout=output, stderr=output)
     if code >= 0 and len(run.attempts) == before:
         place = "above" if threads is None else f"in {run.folder / 'output.txt'}"
         refusal.write_text(f"run.py ended with status {code} before the run began")

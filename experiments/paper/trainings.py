@@ -30,13 +30,20 @@ class TrainingProcesses:
         self._lock = threading.Lock()
         self.stopped = False
 
-    def run(self, command: Sequence[str], env: Mapping[str, str] | None = None, output: IO[str] | None = None) -> int:
+    def run(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        stdout: IO[str] | None = None,
+        stderr: IO[str] | None = None,
+    ) -> int:
         """Start a process and wait for its end.
 
         Args:
             command: of the process.
             env: its environment; None for this process's.
-            output: file for what it prints; None for where this process prints.
+            stdout: file for what it prints; None for where this process prints.
+            stderr: likewise.
 
         Returns:
             Its exit status, −SIGTERM where all have been stopped.
@@ -48,7 +55,7 @@ class TrainingProcesses:
             if len(self.gpus) > 1:
                 gpu = min(self.gpus, key=list(self._gpu_of.values()).count)
                 env = {**(env or os.environ), "CUDA_VISIBLE_DEVICES": gpu}
-            process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
+            process = subprocess.Popen(command, env=env, stdout=stdout, stderr=stderr)
             self._gpu_of[process] = gpu
         try:
             return process.wait()
