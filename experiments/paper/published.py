@@ -23,7 +23,7 @@ from experiments.configs.settings import Settings, build_settings
 from experiments.paper.rows import Row, Table
 from experiments.paper.runs import file_digest
 from experiments.paper.trainings import locked
-from experiments.running.build import find_files
+from experiments.running.build import find_files, loader_workers
 from graphpose.checkpoint import is_checkpoint, load_checkpoint, network_from_checkpoint
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import make_loader, worker_failures_named
@@ -246,8 +246,9 @@ class PublishedEvaluation:
     def _predict(self, network: PoseNetwork, decoder: DecoderConfig, dataset: PoseDataset, already: int) -> None:
         """Poses of the images that are left, a line as soon as they are known."""
         data = self.settings.data
+        workers = loader_workers(data.workers, next(network.parameters()).device)
         loader = make_loader(
-            dataset, EvalTransform(data.long_edge), data.evaluation_batch_size, shuffle=False, workers=data.workers
+            dataset, EvalTransform(data.long_edge), data.evaluation_batch_size, shuffle=False, workers=workers
         )
         progress = tqdm(loader, desc=self.row.name, disable=None, leave=False)
         errors: list[str] = []

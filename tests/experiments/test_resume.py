@@ -160,7 +160,7 @@ def test_sigterm_while_samples_are_made_leaves_a_run_to_go_on_with(run, monkeypa
         raise AssertionError("it goes on")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.CachedDataset, "filling", filling)
+        patch.setattr(training.CachedDataset, "fill", filling)
         with pytest.raises(SystemExit):
             launch(run, "with", *TINY, "epochs=1", "workers=0")
     assert "stopped by SIGTERM after epoch 0 and 0 steps" in capsys.readouterr().err
