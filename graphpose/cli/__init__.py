@@ -572,11 +572,20 @@ def _add_export_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_export(options: argparse.Namespace) -> int:
-    """Write a checkpoint's network, folded, as ONNX with the fields' contract as metadata."""
-    from graphpose.checkpoint import load_network
+    """Write a checkpoint's network, folded, as ONNX. What its input, fields and poses are made of (colours, mean, size,
+    skeleton, channels, thresholds) is in the file's metadata and in a JSON file beside it."""
+    from graphpose.checkpoint import load_checkpoint, network_from_checkpoint, usage_of
+    from graphpose.fields.config import DecoderConfig
     from graphpose.inference.export import export_onnx
 
-    print(f"written to {export_onnx(load_network(options.checkpoint), options.out)}")
+    content = load_checkpoint(options.checkpoint)
+    written = export_onnx(
+        network_from_checkpoint(content, options.checkpoint),
+        options.out,
+        decoder=DecoderConfig.from_dict(content["decoder"]).to_dict(),
+        usage=usage_of(content).to_dict(),
+    )
+    print(f"written to {written} and {written.with_suffix('.json')}")
     return 0
 
 

@@ -8,11 +8,13 @@ A model file whose reader has to guess channels, strides and skeleton is of litt
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from graphpose import __version__
+from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF, FieldSpec
 from graphpose.nn.network import PoseNetwork
@@ -29,6 +32,7 @@ from graphpose.skeleton import Skeleton
 # Images that an exported network takes, per side; below, single-cell maps would need programs of their own.
 MIN_SIZE, MAX_SIZE = 65, 8192
 OPSET = 20
+LATER_KEYS = ("input", "decoder", "usage")  # that files of version 0.1 do not have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,11 @@ class ExportedContract:
         adjacency: kind of keypoint graph, "none" for the baseline.
         min_size: smallest image side in pixels.
         max_size: largest image side in pixels.
+        input: of "images": "layout" and "colour" of the pixels, "range" of their values before "mean" and "std" are
+            taken from them and divided by, channel by channel, what stands for "padding", and where a pixel's centre
+            lies; None in files of earlier versions.
+        decoder: thresholds that the network's poses are decoded with; None where it is not known.
+        usage: "long_edge" that images are resized to (None: as they are), "flip" and "scales" that are fused; likewise.
     """
 
     spec: FieldSpec
@@ -54,6 +63,20 @@ class ExportedContract:
     adjacency: str
     min_size: int
     max_size: int
+    input: dict[str, Any] | None = None
+    decoder: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+
+
+INPUT = {
+    "layout": "(batch, channel, height, width) float32",
+    "colour": "RGB",
+    "range": [0.0, 1.0],
+    "mean": list(IMAGENET_MEAN),
+    "std": list(IMAGENET_STD),
+    "padding": "at the right and bottom, with 0 after mean and std",
+    "pixel_centres": "at integers; resizing by f maps x to (x + 0.5) * f - 0.5",
+}
 
 
 class _Fields(nn.Module):
@@ -93,17 +116,27 @@ def export_program(network: PoseNetwork, fold: bool = True) -> ExportedProgram:
             network.train()
 
 
-def export_onnx(network: PoseNetwork, path: str | Path, fold: bool = True) -> Path:
-    """Write the network as an ONNX file.
+def export_onnx(
+    network: PoseNetwork,
+    path: str | Path,
+    fold: bool = True,
+    *,
+    decoder: Mapping[str, Any] | None = None,
+    usage: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the network as an ONNX file, and its contract beside it as JSON.
 
     Args:
         network: stays as it is.
         path: of the file; written whole or not at all.
         fold: fold the DGCMs into plain convolutions first.
+        decoder: thresholds that its poses are decoded with, of :class:`graphpose.fields.config.DecoderConfig`.
+        usage: how images are given to it, of :class:`graphpose.fields.config.UsageConfig`.
 
     Returns:
-        ``path``. Input "images" (B, 3, H, W) in ImageNet normalisation; outputs "pif" and "paf" as those of the
-        network, with dynamic batch, height and width, and the contract as metadata.
+        ``path``; beside it the same name with .json has the contract. Input "images" (B, 3, H, W) in ImageNet
+        normalisation; outputs "pif" and "paf" as those of the network, with dynamic batch, height and width, and the
+        contract as metadata.
 
     Raises:
         GraphposeError: the onnx packages are missing, or the folder does not exist.
@@ -118,29 +151,58 @@ def export_onnx(network: PoseNetwork, path: str | Path, fold: bool = True) -> Pa
         raise GraphposeError(
             f"export to ONNX needs the package '{error.name}': pip install 'graphpose[onnx]'"
         ) from error
-    program = torch.onnx.export(
-        export_program(network, fold),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["pif", "paf"],
-        verbose=False,
-    )
+    with _quiet():
+        program = torch.onnx.export(
+            export_program(network, fold),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["pif", "paf"],
+            verbose=False,
+        )
     assert program is not None
-    program.model.metadata_props.update(contract_metadata(network))
+    metadata = contract_metadata(network, decoder, usage)
+    program.model.metadata_props.update(metadata)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".onnx")
     os.close(handle)
     try:
         program.save(temporary, external_data=False)
+        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    contract = {key.removeprefix("graphpose."): _plain(value) for key, value in metadata.items()}
+    path.with_suffix(".json").write_text(json.dumps(contract, indent=1) + "\n")
     return path
 
 
-def contract_metadata(network: PoseNetwork) -> dict[str, str]:
-    """Strings that say what the outputs mean; :func:`read_contract` is the inverse."""
+def _plain(text: str) -> Any:
+    """The value of a metadata text, which is JSON or a sentence."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's libraries report their passes as INFO, which nobody asked for; what goes wrong is still said."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def contract_metadata(
+    network: PoseNetwork, decoder: Mapping[str, Any] | None = None, usage: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """Strings that say what input and outputs mean; :func:`read_contract` is the inverse."""
     contract = {
         "skeleton": network.spec.skeleton.to_dict(),
         "field_stride": network.spec.stride,
@@ -151,6 +213,9 @@ def contract_metadata(network: PoseNetwork) -> dict[str, str]:
         "adjacency": network.config.adjacency,
         "min_size": MIN_SIZE,
         "max_size": MAX_SIZE,
+        "input": INPUT,
+        "decoder": None if decoder is None else dict(decoder),
+        "usage": None if usage is None else dict(usage),
     }
     grid = (
         "cell (row, column) lies at pixel (column, row) * field_stride; offsets and scale are in cells; spread is log b"
@@ -170,6 +235,8 @@ def read_contract(metadata: Mapping[str, str]) -> ExportedContract:
     """
     values: dict[str, Any] = {}
     for key in ("skeleton", "field_stride", *(field.name for field in dataclasses.fields(ExportedContract)[1:])):
+        if key in LATER_KEYS and f"graphpose.{key}" not in metadata:
+            continue
         if f"graphpose.{key}" not in metadata:
             raise GraphposeError(f"this model was not exported by graphpose: its metadata lack 'graphpose.{key}'")
         values[key] = json.loads(metadata[f"graphpose.{key}"])

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from graphpose.data.loader import normalise
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import FieldSpec
 from graphpose.inference.export import MIN_SIZE, contract_metadata, export_onnx, export_program, read_contract
@@ -31,7 +32,8 @@ def network() -> PoseNetwork:
 @pytest.fixture(scope="module")
 def onnx_file(network, tmp_path_factory):
     pytest.importorskip("onnxscript", reason="the onnx packages are not installed")
-    return export_onnx(network, tmp_path_factory.mktemp("export") / "network.onnx")
+    usage = {"long_edge": 97, "flip": False, "scales": [1.0]}
+    return export_onnx(network, tmp_path_factory.mktemp("export") / "network.onnx", usage=usage)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +80,14 @@ def test_exporting_leaves_the_network_in_training(network, onnx_file):
 
 
 @pytest.mark.slow
-def test_nothing_is_left_beside_the_file(onnx_file):
-    assert [path.name for path in onnx_file.parent.iterdir()] == ["network.onnx"]
+def test_the_file_can_be_read_by_all_and_has_its_contract_beside_it(onnx_file, session):
+    assert sorted(path.name for path in onnx_file.parent.iterdir()) == ["network.json", "network.onnx"]
+    assert onnx_file.stat().st_mode & 0o777 == 0o644
+    contract = json.loads(onnx_file.with_suffix(".json").read_text())
+    inside = session.get_modelmeta().custom_metadata_map
+    for key, value in contract.items():
+        assert inside[f"graphpose.{key}"] in (value, json.dumps(value))
+    assert contract["usage"] == {"long_edge": 97, "flip": False, "scales": [1.0]}
 
 
 @pytest.mark.slow
@@ -103,6 +111,19 @@ def test_metadata_are_json_and_give_the_contract_back():
     metadata = contract_metadata(PoseNetwork(config))
     assert json.loads(metadata["graphpose.field_stride"]) == 8
     assert read_contract(metadata).spec == FieldSpec(CROWDPOSE, 8)
+
+
+def test_the_contract_says_how_images_are_given_and_poses_decoded():
+    network = PoseNetwork(PoseNetworkConfig(backbone="resnet10t", adjacency="none"))
+    usage = {"long_edge": 321, "flip": True, "scales": [1.0]}
+    contract = read_contract(contract_metadata(network, {"min_score": 0.1}, usage))
+    assert (contract.decoder, contract.usage) == ({"min_score": 0.1}, usage)
+    assert (contract.input["colour"], contract.input["range"]) == ("RGB", [0, 1])
+    pixel = torch.tensor([[[12, 130, 250]]], dtype=torch.uint8)  # (1, 1, 3)
+    expected = (pixel[0, 0] / 255 - torch.tensor(contract.input["mean"])) / torch.tensor(contract.input["std"])
+    assert torch.allclose(normalise(pixel.numpy())[:, 0, 0], expected, atol=1e-5)
+    older = {key: value for key, value in contract_metadata(network).items() if key != "graphpose.input"}
+    assert read_contract(older).input is None
 
 
 def test_a_foreign_file_is_refused_naming_what_it_lacks():
