@@ -82,6 +82,7 @@ def pack(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path, metadata={METADATA_KEY: json.dumps(content)})
+        path.chmod(0o644)  # save_file keeps it to its owner, and it is made to be handed on
     except (OSError, SafetensorError) as error:
         raise GraphposeError(f"packed network '{path}' could not be written: {error}") from error
 

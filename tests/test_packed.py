@@ -78,6 +78,7 @@ def test_sixteen_and_thirty_two_bits_keep_what_they_can(network: PoseNetwork, tm
 def test_eight_bits_are_a_quarter_of_the_bytes_and_fields_stay_near(network: PoseNetwork, file: Path) -> None:
     parameters = sum(tensor.numel() for tensor in network.state_dict().values())
     assert file.stat().st_size < 1.2 * parameters
+    assert file.stat().st_mode & 0o777 == 0o644
     images = torch.randn(2, 3, 65, 65, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         before, after = network(images), load_network(file)(images)

@@ -171,6 +171,18 @@ def test_a_full_disk_leaves_whole_files_and_says_how_many_were_done(predictor, f
         assert first == second, name
 
 
+def test_what_was_found_is_written_where_a_line_cannot_be_said(predictor, folder, tmp_path):
+    def say(line):
+        if "b/x.jpg" in line:
+            raise UnicodeEncodeError("ascii", "é", 0, 1, "no such letter")
+
+    with pytest.raises(UnicodeEncodeError):
+        predict_sources(predictor, find_sources([folder]), OutputConfig(tmp_path / "out"), say=say, log=io.StringIO())
+    images = json.loads((tmp_path / "out" / "images.json").read_text())
+    assert "a/x.jpg" in {image["file_name"] for image in images}
+    assert isinstance(json.loads((tmp_path / "out" / "results.json").read_text()), list)
+
+
 def test_nothing_is_overwritten_unless_asked_to(predictor, folder, tmp_path):
     out = tmp_path / "out"
     run(predictor, folder / "a", out)
