@@ -17,6 +17,7 @@ from experiments.paper.parameters import show_parameters
 from tests.experiments.paper.recorded import EXPERIMENTS
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_table_4(capsys):
     """In MiB of float32; the tolerance is 1 for baselines, 2 for one head, 4 for a pyramid."""
     assert tables.main(["parameters", "--json"]) == 0

@@ -36,6 +36,7 @@ def test_perfect_fields_of_demo_scenes_score_almost_one():
     assert {result["image_id"] for result in found.results} <= set(dataset.image_ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train2017", "val2017"])
 def test_perfect_fields_of_the_photographs_score_at_least_nine_tenths(data_root, split):
     """At 641 px and stride 8, through the resizing and back, over persons with at least three labelled keypoints."""

@@ -242,6 +242,7 @@ def test_every_parameter_that_learns_gets_a_gradient(name):
     assert thawed == sum(p.grad is not None for p in backbone.parameters()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "strides", "multiple"),
     [

@@ -119,6 +119,7 @@ def test_given_checkpoints_give_the_original_codes_fields_in_onnxruntime(given, 
     assert_same_fields(pif, paf, theirs(form, output), 1e-4 if form == "0.13" else 1.5e-4)
 
 
+@pytest.mark.slow
 def test_a_dgcn_from_a_given_baseline_begins_with_its_fields(given, baseline):
     images = torch.from_numpy(given[2]["image"])
     network = network_from_baseline(baseline, adjacency="dynamic").eval()
@@ -138,6 +139,7 @@ SECOND = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "backbone", "pool", "dilate"), SECOND)
 def test_every_form_has_the_fields_of_a_second_implementation(tmp_path, form, backbone, pool, dilate):
     network = original(form, backbone, pool, dilate)

@@ -1,5 +1,6 @@
 """Counting memory without computing."""
 
+import pytest
 import torch
 
 from experiments.benchmarks.memory import PeakMemory, table, training_peak
@@ -18,6 +19,7 @@ def test_storages_count_from_their_making_until_they_are_freed():
     assert (counter.held, counter.peak) == (0, 2 * 4096)
 
 
+@pytest.mark.slow
 def test_activations_grow_with_the_batch_and_shrink_with_the_precision():
     config = PoseNetworkConfig(backbone="test_resnet", stem_pool=True)
     one, two = (training_peak(config, 129, "float32", batch) for batch in (4, 8))

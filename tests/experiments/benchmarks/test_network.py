@@ -20,6 +20,7 @@ def parse(*arguments: str) -> argparse.Namespace:
     return build_parser().parse_args(["network", *arguments])
 
 
+@pytest.mark.slow
 def test_a_small_run_compares_every_network_with_the_baseline(benchmark):
     small = ["--backbone", "resnet10t", "--size", "65", "--train-size", "65", "--batch", "1", "--memory-size", "97"]
     result = benchmark.run(parse(*small, "--rounds", "1", "--device", "cpu"))

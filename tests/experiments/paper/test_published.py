@@ -72,6 +72,7 @@ def at_once(one: published.PublishedEvaluation, scenes: Path):
     return evaluate(network, build_decoder(network.spec, decoder), loader, dataset.ground_truth())
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on_with_the_next_image(scenes, weights, tmp_path, monkeypatch):
     one = evaluation(scenes, weights, tmp_path / "runs")
     whole, seen = published.predict_batches, []
