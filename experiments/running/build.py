@@ -20,10 +20,10 @@ from graphpose.checkpoint import (
     network_from_checkpoint,
 )
 from graphpose.data.cache import CachedDataset
-from graphpose.data.dataset import PoseDataset
+from graphpose.data.dataset import PoseDataset, Weighted
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import PoseLoader, make_loader
-from graphpose.data.mix import Weighted, open_mix
+from graphpose.data.mix import open_mix
 from graphpose.data.mosaic import CrowdTransform
 from graphpose.data.open import open_dataset
 from graphpose.data.transforms import EvalTransform, TrainTransform, Transform

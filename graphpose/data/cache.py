@@ -9,9 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from graphpose.data.dataset import PoseDataset
+from graphpose.data.dataset import PoseDataset, Weighted
 from graphpose.data.loader import init_worker
-from graphpose.data.mix import Weighted
 from graphpose.data.sample import Sample
 from graphpose.errors import GraphposeError
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from graphpose.data.sample import Sample
 from graphpose.skeleton import Skeleton
 
@@ -35,4 +37,19 @@ class PoseDataset(Protocol):
 
     def ground_truth(self) -> dict[str, Any]:
         """Annotations of exactly these images as a COCO-format dict (images, annotations, categories)."""
+        ...
+
+
+@runtime_checkable
+class Weighted(Protocol):
+    """A data set that chooses itself what an epoch of training takes.
+
+    Attributes:
+        epoch_images: images of an epoch.
+    """
+
+    epoch_images: int
+
+    def visits(self, seed: int, epoch: int) -> np.ndarray:
+        """(epoch_images, 2) image indices of an epoch in their order, and how often each has been in it before."""
         ...

@@ -14,8 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from graphpose.data.batch import Batch
-from graphpose.data.dataset import PoseDataset
-from graphpose.data.mix import Weighted
+from graphpose.data.dataset import PoseDataset, Weighted
 from graphpose.data.sample import Sample
 from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Transform, Warped
 from graphpose.errors import GraphposeError
@@ -44,8 +43,8 @@ def make_loader(
         dataset: the images.
         transform: TrainTransform or EvalTransform.
         batch_size: images per batch (and per rank).
-        shuffle: a new order every epoch, and of a :class:`~graphpose.data.mix.Weighted` set a new choice of images by
-            weight.
+        shuffle: a new order every epoch, and of a :class:`~graphpose.data.dataset.Weighted` set a new choice of images
+            by weight.
         seed: of the order and of every transform's draws.
         workers: processes; 0 loads in this one.
         pin_memory: for copies to a GPU.

@@ -214,12 +214,10 @@ class Predictor:
             raise GraphposeError(f"precision '{precision}' must be one of {', '.join(PRECISIONS)}")
         if network is None:
             content = load_checkpoint(SHIPPED)
-            network = for_inference(network_from_checkpoint(content, SHIPPED))
+            network = network_from_checkpoint(content, SHIPPED)
             usage = usage or usage_of(content)
             decoder = decoder or build_decoder(network.spec, DecoderConfig.from_dict(content["decoder"]))
-        self.network = network.eval() if network.folded else network.fold()
-        if self.device.type == "cuda":
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = for_inference(network.eval() if network.folded else network.fold())
         self.precision = precision
         self.usage = usage or UsageConfig()
         self.decoder = decoder or build_decoder(network.spec)
@@ -252,7 +250,7 @@ class Predictor:
             GraphposeError: see :func:`graphpose.checkpoint.load_checkpoint`.
         """
         content = load_checkpoint(path)
-        network = for_inference(network_from_checkpoint(content, path, device))
+        network = network_from_checkpoint(content, path, device)
         config = decoder or DecoderConfig.from_dict(content["decoder"])
         usage = usage_of(content).changed(long_edge, flip, scales)
         return cls(network, usage, build_decoder(network.spec, config), precision=precision)

@@ -14,7 +14,8 @@ from graphpose.cli import main
 from graphpose.data.cache import CachedDataset
 from graphpose.data.config import AugmentConfig, TrainSetConfig
 from graphpose.data.loader import make_loader
-from graphpose.data.mix import MatchedDataset, MixedDataset, PseudoLabels, open_mix
+from graphpose.data.matched import MatchedDataset, PseudoLabels
+from graphpose.data.mix import MixedDataset, open_mix
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import EvalTransform, TrainTransform
 from graphpose.errors import GraphposeError
@@ -339,6 +340,8 @@ def test_a_check_of_a_mix_says_what_is_known_where(tmp_path: Path, capsys: pytes
     assert [report["ok"] for report in json.loads((tmp_path / "r.json").read_text())] == [True]
     (tmp_path / "config.json").write_text(json.dumps({"train_sets": sets, "data_root": str(tmp_path)}))
     assert main(["check", str(tmp_path / "config.json"), "--sets", "coco"]) == 0
+    assert main(["check", str(tmp_path / "config.json"), "--sets", "coco", "--images", "."]) == 2
+    assert "--images with --sets" in capsys.readouterr().err
     for content, message in (
         ({"train_sets": []}, "has no train_sets"),
         ([{"annotations": "legs.json"}], r"train_sets[0] lacks images"),

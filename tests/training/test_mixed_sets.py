@@ -12,7 +12,8 @@ from graphpose.checkpoint import load_checkpoint
 from graphpose.data.config import AugmentConfig, CrowdConfig
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
-from graphpose.data.mix import MatchedDataset, MixedDataset
+from graphpose.data.matched import MatchedDataset
+from graphpose.data.mix import MixedDataset
 from graphpose.data.mosaic import CrowdTransform
 from graphpose.data.sample import Sample
 from graphpose.data.transforms import TrainTransform
