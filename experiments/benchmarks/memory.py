@@ -137,9 +137,8 @@ def table(peaks: dict[str, dict[str, float]]) -> str:
         "workspaces of cuDNN",
         "and the allocator's leftovers come on top; no GPU has confirmed these figures. In brackets the smallest card "
         "that takes it with",
-        f"an eighth to spare, of {', '.join(map(str, CARDS))} GB. Where it does not fit, `accumulate=2` halves the "
-        "activations, which are nearly",
-        "all of it.",
+        f"an eighth to spare, of {', '.join(map(str, CARDS))} GB. Where it does not fit, `accumulate` passes the "
+        "batch in parts.",
         "",
         "| network | " + " | ".join(kinds) + " |",
         "|---" * (1 + len(kinds)) + "|",
