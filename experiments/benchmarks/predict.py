@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from graphpose.data.loader import collate
+from graphpose.inference.frames import read_frames
 from graphpose.inference.job import predict_sources
 from graphpose.inference.outputs import OutputConfig
 from graphpose.inference.predict import Predictor, predict_fields
-from graphpose.inference.sources import Sources, find_sources, read_frames
+from graphpose.inference.sources import Sources, find_sources
 
 STAGES = ("read", "network", "decode", "write")
 

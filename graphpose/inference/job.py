@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
+from graphpose.inference.frames import Frame, read_frames
 from graphpose.inference.outputs import OutputConfig, Outputs
 from graphpose.inference.predict import Predictor
-from graphpose.inference.sources import Frame, Sources, Video, read_frames
+from graphpose.inference.sources import Sources, Video
 
 BACKLOG = 8  # frames that wait to be written, beyond a batch
 LOG_SECONDS = 30.0  # between lines of progress where there is no terminal

@@ -12,8 +12,8 @@ import numpy as np
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
+from graphpose.inference.frames import Frame
 from graphpose.inference.report import Report
-from graphpose.inference.sources import Frame
 from graphpose.inference.tracking import Tracker, pose_areas
 from graphpose.inference.writers import (
     AppendedFile,

@@ -27,7 +27,8 @@ from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.fields.fusion import Fields, fused_fields
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import probabilities
-from graphpose.inference.sources import Frame, Video, read_frames
+from graphpose.inference.frames import Frame, read_frames
+from graphpose.inference.sources import Video
 from graphpose.nn.network import PoseNetwork
 from graphpose.packed import SHIPPED
 

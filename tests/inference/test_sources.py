@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from graphpose.errors import GraphposeError
-from graphpose.inference.sources import Video, find_sources, read_frames
+from graphpose.inference.frames import read_frames
+from graphpose.inference.sources import Video, find_sources
 from tests.inference.films import number_image, write_film
 
 
