@@ -95,3 +95,23 @@ def test_a_set_without_faces_leaves_the_faces_weights_of_the_heads_alone() -> No
         of_field = head.conv.weight.grad.reshape(head.shape[0], -1).abs().sum(dim=1)
         assert (of_field[unknown] == 0).all()
         assert (torch.nonzero(of_field).squeeze(1)).tolist() == [i for i in range(head.shape[0]) if i not in unknown]
+
+
+@pytest.mark.slow
+def test_the_losses_of_the_sets_add_up_to_those_of_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without confidences, all is a sum over images divided by their number."""
+    trainer = mixed_trainer(None)
+    trainer.loss = PoseLoss(LossConfig(pif_confidence=0, paf_confidence=0, intermediate=0))
+    update, totals = trainer.meter.update, []
+
+    def note(parts: Any, image_ids: list[int]) -> None:
+        totals.append(len(image_ids) * float(parts["total"]))
+        update(parts, image_ids)
+
+    monkeypatch.setattr(trainer.meter, "update", note)
+    figures = trainer.train_epoch()
+    images = [figures[f"{name}.images"] for name in ("bodies", "scenes")]
+    losses = [figures[f"{name}.loss"] for name in ("bodies", "scenes")]
+    assert images == [6, 8]
+    assert losses[0] != losses[1]
+    assert sum(n * loss for n, loss in zip(images, losses, strict=True)) == pytest.approx(sum(totals), rel=1e-5)
