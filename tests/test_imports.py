@@ -14,6 +14,7 @@ import graphpose
 from tests.new_process import modules_after
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("graphpose", "experiments", "analysis", "tests")
 
 
 def levels() -> dict[str, int]:
@@ -72,6 +73,52 @@ def circle(modules: dict[str, Path]) -> list[str]:
     except graphlib.CycleError as error:
         return list(error.args[1])
     return []
+
+
+def top_level_names(path: Path) -> set[str]:
+    """What a module defines, assigns or imports, at its top level and in its if, try and with."""
+    names: set[str] = set()
+    nodes = list(ast.parse(path.read_text()).body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        else:
+            names |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+            nodes += [part for part in ast.iter_child_nodes(node) if isinstance(part, ast.stmt)]
+    return names
+
+
+def missing_imports(path: Path, known: dict[str, Path]) -> list[str]:
+    """Imports of names of this project that are not there, also those that only a function does."""
+    found = []
+    for name in imports(path):
+        module, _, member = name.rpartition(".")
+        ours = name.split(".")[0] in ("graphpose", "experiments", "analysis", "tests")
+        if not ours or name in known:
+            continue
+        handed_on = module == "graphpose" and member in graphpose.__all__
+        if module not in known or not (handed_on or member in top_level_names(known[module])):
+            found.append(name)
+    return found
+
+
+def test_what_is_imported_anywhere_is_there():
+    known = {name: path for folder in FOLDERS for name, path in modules_of(folder).items()}
+    known |= {folder: ROOT / folder / "__init__.py" for folder in FOLDERS if (ROOT / folder / "__init__.py").exists()}
+    assert {str(path): found for path in known.values() if (found := missing_imports(path, known))} == {}
+
+
+def test_an_import_of_what_is_not_there_is_found(tmp_path):
+    known = modules_of("graphpose")
+    path = tmp_path / "late.py"
+    path.write_text(
+        "from graphpose import Predictor\nfrom graphpose.errors import GraphposeError\nimport graphpose.data.mix\n"
+        "def f():\n    from graphpose.doctor import examine\n    from graphpose.errors import Nothing\n"
+    )
+    assert missing_imports(path, known) == ["graphpose.doctor.examine", "graphpose.errors.Nothing"]
 
 
 def test_every_room_has_its_place_in_the_rule():

@@ -89,7 +89,7 @@ def step(seconds: float) -> Callable[[Step], Step]:
 @step(30)
 def machine(scale: Scale) -> dict[str, Any]:
     """Versions, devices and torch-scatter's kind."""
-    from graphpose.doctor import examine
+    from graphpose.cli.doctor import examine
 
     findings = examine()
     return {**findings.facts, "slow": findings.slow}
