@@ -5,6 +5,7 @@ What each of them knows is told by :mod:`graphpose.data.matched`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -185,13 +186,18 @@ def read_image_ids(root: Path, source: str) -> set[int]:
 
     Args:
         root: folder that the file's path is relative to.
-        source: the file, which is a list of ids; or FILE:key, where the file is an object that has the list.
+        source: the file (.json or .json.gz), which is a list of ids; or FILE:key, where the file is an object that has
+            the list.
 
     Raises:
         GraphposeError: the file cannot be read or has no such list.
     """
-    file, _, key = source.partition(":")
-    path = root / file
+    named = re.fullmatch(r"(.+?\.json(?:\.gz)?)(?::(.+))?", source)
+    if named is None:
+        raise GraphposeError(f"image ids '{source}': a file that ends in .json or .json.gz is needed, or FILE:key")
+    path, key = root / named[1], named[2]
+    if not path.is_file():
+        raise GraphposeError(f"file of image ids {path} does not exist")
 
     def ids(content: Any) -> set[int]:
         listed = content.get(key) if key and isinstance(content, dict) else content

@@ -14,6 +14,7 @@ from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
 from graphpose.inference.frames import Frame
 from graphpose.inference.report import Report
+from graphpose.inference.sources import DEFAULT_RATE
 from graphpose.inference.tracking import Tracker, pose_areas
 from graphpose.inference.writers import (
     AppendedFile,
@@ -279,7 +280,7 @@ class Outputs:
             if self._video is None:
                 path = self._new_path(frame.name + DRAWN_VIDEO)
                 size = (frame.image.shape[0], frame.image.shape[1])
-                self._video = (frame.name, VideoWriter(path, frame.rate or 25.0, size))
+                self._video = (frame.name, VideoWriter(path, frame.rate or DEFAULT_RATE, size))
             self._video[1].write(self._drawn(frame, results))
 
     def _new_path(self, name: str) -> Path:

@@ -109,6 +109,8 @@ def test_impossible_sets_are_refused(sets: dict[str, Any], changes: dict[str, An
         ({"annotations": "nowhere.json", "images": "legs"}, r"train_sets\[0\] annotations: .*nowhere.json' does not"),
         ({"images": "legs", "excluded_ids": "bad.json"}, "bad.json has no list of image ids"),
         ({"images": "legs", "excluded_ids": "bad.json:others"}, "bad.json has under 'others' no list of image ids"),
+        ({"images": "legs", "excluded_ids": "gone.json:swapped"}, "file of image ids .*gone.json does not exist"),
+        ({"images": "legs", "excluded_ids": "swapped"}, "image ids 'swapped': a file that ends in .json"),
         ({"images": "legs", "pseudo_labels": "faces.json"}, r"train_sets\[0\] pseudo_labels: .* does not exist"),
     ],
 )
