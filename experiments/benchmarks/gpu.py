@@ -249,12 +249,11 @@ def _wait(scale: Scale) -> None:
 
 @step(60)
 def evaluation(scale: Scale) -> dict[str, Any]:
-    """Images per second of network and decoder at batch 1 and 8, and where confident cells are better picked."""
+    """Images per second of network and decoder at batch 1 and 8, and their shares of the time."""
     from experiments.benchmarks.train import build
     from graphpose.data.loader import make_loader
     from graphpose.data.transforms import EvalTransform
     from graphpose.fields.decode import build_decoder
-    from graphpose.fields.encode import encode, perfect_fields
     from graphpose.inference.predict import for_inference, predict_batches
 
     trainer, settings = build(scale.words(641, 8))
@@ -274,18 +273,6 @@ def evaluation(scale: Scale) -> dict[str, Any]:
         found[f"batch {batch_size}"] = {"images/s": round(images / elapsed, 1)} | {
             name: round(value / elapsed, 3) for name, value in seconds.items()
         }
-    batch = next(iter(make_loader(dataset, EvalTransform(size), 8, shuffle=False))).to(trainer.device)
-    fields = perfect_fields(encode(batch.keypoints, batch.scales, network.spec, tuple(batch.images.shape[-2:])))
-    ways = {
-        "cells picked on the device": lambda: decoder.decode_batch(*fields),
-        "fields copied": lambda: decoder.decode_batch(*(field.cpu() for field in fields)),
-    }
-    for name, way in ways.items():
-        way()
-        started = time.perf_counter()
-        for _ in range(3):
-            way()
-        found[name] = f"{(time.perf_counter() - started) / 3 * 1e3:.1f} ms for {len(batch)} images"
     return found
 
 

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
-from graphpose.fields.decoding.compact import batched_candidates, batched_limb_cells
-from graphpose.fields.decoding.grouping import Grouped, group_cells, group_fields
+from graphpose.fields.decoding.grouping import Grouped, group_fields
 from graphpose.fields.decoding.growth import best_poses
 from graphpose.fields.decoding.joining import join_fragments
 from graphpose.fields.decoding.tables import decoder_tables
@@ -86,16 +85,15 @@ class Decoder:
     ) -> list[Poses]:
         """Poses of B images at once; see :meth:`__call__`.
 
-        On a GPU only the confident cells are copied to the CPU.
-
         Args:
-            pif: (B, K, 5, h, w) on any device, confidences are probabilities.
-            paf: (B, M, 7, h, w) on the same device.
+            pif: (B, K, 5, h, w), confidences are probabilities. What is on a GPU is copied whole; copies that do not
+                hold up the host are :func:`graphpose.inference.predict.fields_of_batches`'s.
+            paf: (B, M, 7, h, w), likewise.
             workers: threads; None takes one for each core.
             image_sizes: height and width of each image in pixels; None takes the whole fields.
 
         Returns:
-            Poses of each image, in order: on the CPU the same as of one image at a time.
+            Poses of each image, in order, the same as of one image at a time.
         """
         if image_sizes is not None and len(image_sizes) != len(pif):
             raise GraphposeError(f"{len(image_sizes)} image sizes for {len(pif)} images: one is needed per image")
@@ -104,23 +102,8 @@ class Decoder:
         if len(pif) == 0:
             return []
         self._check(pif.shape[1:], paf.shape[1:])
-        if pif.device.type == "cpu":
-            pifs, pafs = _array(pif), _array(paf)
-            return in_threads(
-                lambda i: self(pifs[i], pafs[i], image_sizes[i] if image_sizes else None), len(pif), workers
-            )
-        h, w = pif.shape[-2:]
-        candidates = batched_candidates(pif.float(), self._tables.settings)
-        cells = batched_limb_cells(paf.float(), self._tables.settings)
-        return in_threads(
-            lambda i: self._poses(
-                group_cells(candidates[i], cells[i], h, w, self._tables),
-                (h, w),
-                image_sizes[i] if image_sizes else None,
-            ),
-            len(pif),
-            workers,
-        )
+        pifs, pafs = _array(pif), _array(paf)
+        return in_threads(lambda i: self(pifs[i], pafs[i], image_sizes[i] if image_sizes else None), len(pif), workers)
 
     def _check(self, pif: Sequence[int], paf: Sequence[int]) -> None:
         """Refuses shapes of one image's fields that do not fit."""

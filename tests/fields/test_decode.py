@@ -16,11 +16,7 @@ from hypothesis import strategies as st
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import Decoder, build_decoder, in_threads
-from graphpose.fields.decoding.candidates import Candidates, find_candidates
-from graphpose.fields.decoding.compact import batched_candidates, batched_limb_cells
 from graphpose.fields.decoding.grouping import group_fields
-from graphpose.fields.decoding.limbs import LimbCells, find_limb_cells
-from graphpose.fields.decoding.tables import decoder_tables
 from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.spec import FieldSpec
 from graphpose.graphs.statistics import shipped_statistics
@@ -220,28 +216,6 @@ def test_every_run_order_and_thread_gives_the_same_poses():
     assert decoder.decode_batch(pif[:0], paf[:0]) == []
 
 
-def test_compact_lists_from_tensors_equal_those_of_the_compiled_functions():
-    rng = np.random.default_rng(4)
-    pif, paf = fields_of(*scene(COCO, 6, rng, 321, spacing=0), SPEC, (321, 321))
-    pif = pif + rng.normal(0, 0.2, pif.shape).astype(np.float32)
-    pif[3, :, 5:9, 5:9] = np.nan
-    paf = paf + rng.normal(0, 0.2, paf.shape).astype(np.float32)
-    paf[4, 1, 7] = np.inf
-    settings_ = decoder_tables(COCO, DecoderConfig(use_spread=True)).settings
-    pifs, pafs = (
-        torch.from_numpy(np.stack([pif, np.zeros_like(pif), pif[::-1]])),
-        torch.from_numpy(np.stack([paf, np.zeros_like(paf), paf])),
-    )
-    for batched, image in zip(batched_candidates(pifs, settings_), pifs.numpy(), strict=True):
-        single = find_candidates(np.ascontiguousarray(image), settings_)
-        for name, a, b in zip(Candidates._fields, batched, single, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=name)
-    for batched, image in zip(batched_limb_cells(pafs, settings_), pafs.numpy(), strict=True):
-        single = find_limb_cells(image, settings_)
-        for name, a, b in zip(LimbCells._fields, batched, single, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=name)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_fields_on_a_gpu_decode_as_on_the_cpu():
     rng = np.random.default_rng(5)
@@ -249,7 +223,7 @@ def test_fields_on_a_gpu_decode_as_on_the_cpu():
     pif, paf = torch.from_numpy(pif)[None], torch.from_numpy(paf)[None]
     decoder = Decoder(SPEC)
     (a,), (b,) = decoder.decode_batch(pif, paf), decoder.decode_batch(pif.cuda(), paf.cuda())
-    np.testing.assert_allclose(a.keypoints, b.keypoints, atol=1e-3)
+    assert same(a, b)
 
 
 def test_the_spread_channel_leans_on_the_surer_cells():

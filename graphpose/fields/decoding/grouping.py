@@ -1,4 +1,4 @@
-"""Grouping: from the fields of an image, or from its confident cells, to its poses in one compiled call.
+"""Grouping: from the fields of an image to its poses in one compiled call.
 
 The call runs without the GIL from its beginning to its end, so that threads that decode different images wait for each
 other twice per image and not once per step.
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graphpose.fields.decoding.candidates import Candidates, find_candidates
+from graphpose.fields.decoding.candidates import find_candidates
 from graphpose.fields.decoding.compiled import compiled
 from graphpose.fields.decoding.growth import Fragments, best_poses, grow
 from graphpose.fields.decoding.joining import join_undisputed
-from graphpose.fields.decoding.limbs import LimbCells, count_votes, find_limb_cells
+from graphpose.fields.decoding.limbs import count_votes, find_limb_cells
 from graphpose.fields.decoding.peaks import find_peaks
 from graphpose.fields.decoding.splitting import split_peaks
 from graphpose.fields.decoding.tables import DecoderTables
@@ -47,24 +47,9 @@ def group_fields(pif: np.ndarray, paf: np.ndarray, tables: DecoderTables) -> Gro
         tables: of the decoder.
     """
     h, w = pif.shape[2:]
-    candidates = find_candidates(pif, tables.settings)
-    cells = find_limb_cells(paf, tables.settings)
-    return group_cells(candidates, cells, h, w, tables)
-
-
-@compiled
-def group_cells(candidates: Candidates, cells: LimbCells, h: int, w: int, tables: DecoderTables) -> Grouped:
-    """Poses of one image from its confident cells.
-
-    Args:
-        candidates: of its PIF.
-        cells: of its PAF.
-        h, w: cells of the fields.
-        tables: of the decoder.
-    """
     settings = tables.settings
-    peaks = find_peaks(candidates, h, w, settings)
-    votes = count_votes(cells, peaks, tables)
+    peaks = find_peaks(find_candidates(pif, settings), h, w, settings)
+    votes = count_votes(find_limb_cells(paf, settings), peaks, tables)
     nodes, split_votes = split_peaks(peaks, votes, settings)
     poses, scores = best_poses(grow(nodes, split_votes, tables), settings)
     disputed = False
