@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphpose.data.annotations.extent import with_extent
 from graphpose.data.annotations.json_file import parse_json
 from graphpose.data.annotations.limbs import with_tree
 from graphpose.data.annotations.rules import (
@@ -80,6 +81,7 @@ def from_coco(
     order = np.argsort(image_index, kind="stable")
     records = [records[n] for n in order.tolist()]
     annotations = _columns(records, path, skeleton, category_id, table, image_index[order])
+    annotations = _with_extent(annotations, report, log=told is None)
     annotations = _with_counts(valid_annotations(annotations, report), report, log=told is None)
     annotations.keypoints[annotations.keypoints[:, :, 2] == 0] = 0
     if annotations.skeleton.limbs or not records:
@@ -98,6 +100,27 @@ def _with_counts(annotations: Annotations, report: Report, log: bool) -> Annotat
         logger.warning("%s: %s", annotations.path, message)
     counted = (annotations.keypoints[:, :, 2] > 0).sum(axis=1)
     return dataclasses.replace(annotations, num_keypoints=counted)
+
+
+def _with_extent(annotations: Annotations, report: Report, log: bool) -> Annotations:
+    """Where persons are points alone: box and area by their labels, and a line that says so."""
+    annotations, *changed = with_extent(annotations)
+    instead = (
+        "both are taken from their labels",
+        "their labels lie at one place, so they get the median area of the others",
+    )
+    for rows, instead_of in zip(changed, instead, strict=True):
+        if len(rows) == 0:
+            continue
+        first = ", ".join(str(annotation_id) for annotation_id in annotations.ids[rows[:5]].tolist())
+        message = (
+            f"{len(rows)} labelled persons have area 0 and a box without extent (annotation {first}"
+            f"{', …' if len(rows) > 5 else ''}); {instead_of}"
+        )
+        report(Defect("extent_from_labels", "warning", message))
+        if log:
+            logger.warning("%s: %s", annotations.path, message)
+    return annotations
 
 
 def _with_limbs(annotations: Annotations, report: Report, log: bool) -> Annotations:

@@ -122,6 +122,7 @@ def valid_records(
     records = _valid(records, _categories_are_listed(categories, of_category, records), as_defect, report)
     records = [record for record in records if of_category(record)]
     K = skeleton.num_keypoints
+    records = _with_keypoints(records, 3 * K, report)
     for rule in (
         _annotation_ids_are_unique,
         partial(_images_are_listed, image_ids),
@@ -133,6 +134,23 @@ def valid_records(
     ):
         records = _valid(records, rule(records), as_defect, report)
     return list(records)
+
+
+def _with_keypoints(records: Sequence[Record], length: int, report: Report) -> Sequence[Record]:
+    """A record without keypoints (COCO Annotator writes such for a segment alone) is an unlabelled person."""
+    without = [n for n, record in enumerate(records) if record.get("keypoints", []) == []]
+    if not without:
+        return records
+    first = ", ".join(repr(records[n]["id"]) for n in without[:5])
+    message = (
+        f"{len(without)} annotations have no 'keypoints' (annotation {first}{', …' if len(without) > 5 else ''}); they "
+        f"are unlabelled persons, ignored in training"
+    )
+    report(Defect("annotation_without_keypoints", "warning", message))
+    records = list(records)
+    for n in without:
+        records[n] = {**records[n], "keypoints": [0] * length}
+    return records
 
 
 def valid_annotations(annotations: Annotations, report: Report) -> Annotations:
