@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 FORMAT = 2
 # Settings that a network with graphs has beside those of its baseline; its trunk and heads are the baseline's.
 GRAPH_SETTINGS = (
-    "adjacency", "gamma", "node_width", "graph_layers", "absent_edges", "graph_pool", "per_sample", "evaluation_graph",
-    "non_local", "statistics",
+    "adjacency", "gamma", "node_width", "graph_layers", "graph_layer", "absent_edges", "graph_pool", "per_sample",
+    "evaluation_graph", "non_local", "statistics",
 )  # fmt: skip
 TRAILER = struct.Struct("<8sQ32s")  # magic, length of what is before it, SHA-256 of that
 MAGIC = b"graphpos"

@@ -52,6 +52,7 @@ LATER_KEYS: dict[str, Any] = {
     "crowd.paste_size": [0.2, 0.6],
     "tf32": "convolutions",
     "deterministic": False,
+    "graph_layer": "dgcn",
 }
 
 REFUSAL = "refused.txt"  # why the last start of a run came to nothing, beside its attempts

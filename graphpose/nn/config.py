@@ -14,6 +14,7 @@ AbsentEdges = Literal["zero", "masked"]
 Adjacency = Literal["none", "identity", "hand_crafted", "full", "soft", "dynamic"]
 BackboneVariant = Literal["auto", "v1", "v1.5"]
 EvaluationGraph = Literal["ones", "expectation"]
+GraphLayerKind = Literal["dgcn", "convolution"]
 RegressionLoss = Literal["smooth_l1", "laplace"]
 ConfidenceReduction = Literal["mean", "sum_of_means"]
 RegressionReduction = Literal["sum", "mean"]
@@ -40,6 +41,9 @@ class PoseNetworkConfig:
         strides: feature strides that get a DGCN head each (Eq. 9); the heads read fields at the largest.
         node_width: channels d per keypoint in a DGCM; 1 is the paper.
         graph_layers: graph convolutions per DGCM.
+        graph_layer: "dgcn" is the paper's (Eq. 4 and 8). "convolution" is the control for what graphs bring: a plain
+            1×1 convolution of all K·d channels in its place, at d = 1 with as many parameters but one; it reads no
+            graph and goes with adjacency "full" alone.
         absent_edges: how β of Eq. 8 sees an edge that is not in the graph: "zero" as written, "masked" as in SemGCN.
         graph_pool: 0 draws a fresh graph each iteration (Eq. 7); n > 0 draws one of n graphs sampled at the start
             (Fig. 2).
@@ -71,6 +75,7 @@ class PoseNetworkConfig:
     strides: tuple[int, ...] = (16,)
     node_width: int = 1
     graph_layers: int = 2
+    graph_layer: GraphLayerKind = "dgcn"
     absent_edges: AbsentEdges = "zero"
     graph_pool: int = 0
     per_sample: bool = False
@@ -100,6 +105,7 @@ class PoseNetworkConfig:
             "absent_edges": AbsentEdges,
             "backbone_variant": BackboneVariant,
             "evaluation_graph": EvaluationGraph,
+            "graph_layer": GraphLayerKind,
             "scale_activation": ScaleActivation,
             "spread_activation": SpreadActivation,
         }
@@ -139,6 +145,11 @@ class PoseNetworkConfig:
             raise GraphposeError(
                 "dilate=True with stem_pool=False: dilation holds the last stage at stride 16, where it is already "
                 "without the stem's max-pool; set stem_pool=True or dilate=False"
+            )
+        if self.graph_layer == "convolution" and self.adjacency != "full":
+            raise GraphposeError(
+                f"graph_layer 'convolution' with adjacency '{self.adjacency}': a convolution mixes all keypoints and "
+                "reads no graph; set adjacency=full"
             )
         if max(self.strides) % self.upsample:
             raise GraphposeError(

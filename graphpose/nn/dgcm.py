@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from graphpose.nn.config import PoseNetworkConfig
-from graphpose.nn.graph_conv import GraphConv
+from graphpose.nn.graph_conv import GraphConv, KeypointConv
 from graphpose.nn.heads import CONFIDENCE_BIAS
 from graphpose.nn.non_local import NonLocal
 
@@ -20,7 +20,7 @@ class GraphLayer(nn.Module):
     """One graph convolution with batch norm and ReLU, σ of Eq. 8.
 
     Args:
-        config: read for K, the node width and the kind of graph.
+        config: read for K, the node width and the kinds of layer and graph.
     """
 
     def __init__(self, config: PoseNetworkConfig) -> None:
@@ -28,7 +28,11 @@ class GraphLayer(nn.Module):
         K, d = config.skeleton.num_keypoints, config.node_width
         # Table 1: A_I is used in Eq. 4, every other graph in Eq. 8.
         learned = config.adjacency != "identity"
-        self.conv = GraphConv(d, d, K, learned=learned, absent_edges=config.absent_edges, bias=False)
+        self.conv: GraphConv | KeypointConv = (
+            KeypointConv(d, d, K)
+            if config.graph_layer == "convolution"
+            else GraphConv(d, d, K, learned=learned, absent_edges=config.absent_edges, bias=False)
+        )
         self.norm = nn.BatchNorm2d(K * d)
         self.shape = (K, d)
 

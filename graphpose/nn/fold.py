@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from graphpose.nn.dgcm import DGCM, Downsample, GraphLayer, GraphPyramid
+from graphpose.nn.graph_conv import KeypointConv
 from graphpose.nn.non_local import NonLocal
 
 
@@ -54,13 +55,17 @@ def fold_graph_layer(layer: GraphLayer, adjacency: Tensor) -> nn.Conv2d:
     Returns:
         K·d → K·d' convolution; its weight is the Kronecker product of β(W_d ⊙ A) and W, scaled by the batch norm.
     """
-    relations, W, norm = layer.conv.relations(adjacency), layer.conv.weight, layer.norm
-    joint = torch.kron(relations.to(W.dtype), W)  # (K·d', K·d): row (i, a), column (j, b) is β_ij · W_ab
-    bias = layer.conv.bias
+    bias: Tensor | None = None
+    joint: Tensor
+    if isinstance(layer.conv, KeypointConv):
+        joint = layer.conv.weight
+    else:
+        relations, W, bias = layer.conv.relations(adjacency), layer.conv.weight, layer.conv.bias
+        joint = torch.kron(relations.to(W.dtype), W)  # (K·d', K·d): row (i, a), column (j, b) is β_ij · W_ab
     conv = nn.Conv2d(joint.shape[1], joint.shape[0], 1, device=joint.device, dtype=joint.dtype)
     conv.weight.copy_(joint[:, :, None, None])
-    nn.init.zeros_(conv.bias) if bias is None else conv.bias.copy_(bias.repeat(len(relations)))  # type: ignore
-    return fuse_conv_bn_eval(conv.eval(), norm)
+    nn.init.zeros_(conv.bias) if bias is None else conv.bias.copy_(bias.repeat(len(adjacency)))  # type: ignore
+    return fuse_conv_bn_eval(conv.eval(), layer.norm)
 
 
 def fold_non_local(block: NonLocal) -> None:

@@ -141,3 +141,39 @@ class GraphConv(nn.Module):
         d_out, d = self.weight.shape
         kind = "normalized" if self.W_d is None else f"learned, absent_edges={self.absent_edges}"
         return f"{d}, {d_out}, {kind}"
+
+
+class KeypointConv(nn.Module):
+    """A plain 1×1 convolution of all K·d channels in place of a graph convolution: the control without a graph.
+
+    It begins as the same function as a :class:`GraphConv` on the full graph and may become any linear map of the
+    channels: no softmax, no W shared by keypoints. At d = d' = 1 it has K² weights, where Eq. 8 has K² + 1.
+
+    Args:
+        in_width: channels d per keypoint.
+        out_width: channels d' per keypoint.
+        num_keypoints: K.
+
+    Attributes:
+        W_d: None; there are no relations.
+    """
+
+    def __init__(self, in_width: int, out_width: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.W_d = None
+        self.num_keypoints = num_keypoints
+        self.weight = nn.Parameter(torch.empty(num_keypoints * out_width, num_keypoints * in_width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start where :meth:`GraphConv.reset_parameters` does."""
+        K = self.num_keypoints
+        W = torch.eye(self.weight.shape[0] // K, self.weight.shape[1] // K)
+        start = torch.full((K, K), 0.5 / max(K - 1, 1)).fill_diagonal_(0.5 if K > 1 else 1.0)
+        with torch.no_grad():
+            self.weight.copy_(torch.kron(start, W))
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        """(B, K, d, …) → (B, K, d', …); ``adjacency`` is not read."""
+        mixed = self.weight.to(x.dtype) @ x.flatten(1, 2).flatten(2)  # (B, K·d', N)
+        return mixed.reshape(len(x), self.num_keypoints, -1, *x.shape[3:])

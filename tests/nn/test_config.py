@@ -66,6 +66,7 @@ def test_skeleton_may_be_a_name_or_a_dictionary():
         ({"strides": ()}, "must name at least one stride"),
         ({"strides": (16, 16)}, "none twice"),
         ({"strides": (12,)}, "12 is not a power of two"),
+        ({"graph_layer": "convolution"}, "graph_layer 'convolution' with adjacency 'dynamic'.*set adjacency=full"),
         ({"gamma": 0.0}, "gamma 0.0 must be a positive number"),
         ({"node_width": 0}, "node_width 0 must be at least 1"),
         ({"skeleton": "cow"}, "unknown skeleton 'cow'; choose one of coco"),

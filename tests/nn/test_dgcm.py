@@ -60,10 +60,16 @@ def test_non_local_block_does_not_overflow_in_half_precision(dtype):
 
 
 @pytest.mark.parametrize("width", [1, 3])
-@pytest.mark.parametrize("adjacency", ["identity", "soft", "dynamic"])
-@pytest.mark.parametrize("absent", ["zero", "masked"])
-def test_folded_dgcm_equals_the_module(width, adjacency, absent):
-    config = PoseNetworkConfig(skeleton=MPII, adjacency=adjacency, node_width=width, absent_edges=absent)
+@pytest.mark.parametrize(
+    "graph",
+    [
+        *({"adjacency": adjacency, "absent_edges": absent} for adjacency in ("identity", "soft", "dynamic")
+          for absent in ("zero", "masked")),
+        {"adjacency": "full", "graph_layer": "convolution"},
+    ],
+)  # fmt: skip
+def test_folded_dgcm_equals_the_module(width, graph):
+    config = PoseNetworkConfig(skeleton=MPII, node_width=width, **graph)
     dgcm = randomize(DGCM(24, 16, config)).double().eval()
     A = torch.rand(16, 16, dtype=torch.float64).fill_diagonal_(1)
     x = torch.randn(2, 24, 9, 11, dtype=torch.float64)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch_geometric.nn import DenseGCNConv
 
 from graphpose.errors import GraphposeError
-from graphpose.nn.graph_conv import GraphConv, normalize_adjacency, relation_weights
+from graphpose.nn.graph_conv import GraphConv, KeypointConv, normalize_adjacency, relation_weights
 from tests.nn.random_layer import random_graph, random_layer
 
 
@@ -131,3 +131,24 @@ def test_training_starts_with_half_of_each_row_on_the_keypoint_itself():
 def test_unknown_absent_edges_is_refused():
     with pytest.raises(GraphposeError, match=r"absent_edges 'drop'.*zero, masked"):
         GraphConv(1, 1, 3, absent_edges="drop")
+
+
+@pytest.mark.parametrize(("d", "d_out"), [(1, 1), (3, 3), (2, 4)])
+def test_the_control_begins_as_the_graph_convolution_on_the_full_graph(d, d_out):
+    x = torch.randn(2, 5, d, 4, 3)
+    graph, control = GraphConv(d, d_out, 5, bias=False), KeypointConv(d, d_out, 5)
+    torch.testing.assert_close(control(x, torch.eye(5)), graph(x, torch.ones(5, 5)))
+
+
+def test_the_control_is_a_plain_1x1_convolution_of_all_channels():
+    control = KeypointConv(3, 2, 4)
+    torch.nn.init.normal_(control.weight)
+    x = torch.randn(2, 4, 3, 5, 6)
+    plain = torch.nn.functional.conv2d(x.flatten(1, 2), control.weight[:, :, None, None])
+    torch.testing.assert_close(control(x, torch.ones(4, 4)).flatten(1, 2), plain)
+
+
+def test_the_control_has_the_parameters_of_eq_8_but_one():
+    graph, control = GraphConv(1, 1, 17, bias=False), KeypointConv(1, 1, 17)
+    counts = [sum(p.numel() for p in layer.parameters()) for layer in (graph, control)]
+    assert counts == [17 * 17 + 1, 17 * 17]
