@@ -16,12 +16,13 @@ from experiments.running import records, training
 from experiments.running.launch import sacred_arguments
 from experiments.running.resume import refuse_changes
 from graphpose.checkpoint import load_checkpoint
+from graphpose.device import describe_device
 from graphpose.errors import GraphposeError
 from tests.experiments.in_process import EXPERIMENTS, import_run, launch
 
 TINY = [
     "backbone=test_resnet", "demo_train_scenes=12", "demo_val_scenes=3", "image_size=64", "augment.long_edge=64",
-    "batch_size=4", "contact_sheet_images=1", "evaluate_every=2", "seed=3",
+    "batch_size=4", "contact_sheet_images=1", "evaluate_every=2", "seed=3", "device=cpu",
 ]  # fmt: skip
 # kills the process in the middle of a step: epoch 3, second step
 KILLED = """
@@ -143,8 +144,9 @@ def test_sigterm_is_recorded_as_an_interruption_with_a_checkpoint_of_that_step(r
     assert stopped.value.code == 128 + signal.SIGTERM
     assert (
         "stopped by SIGTERM after epoch 1 and 2 steps; the checkpoint is 'runs/1/checkpoint.pt'"
-        in capsys.readouterr().err
+        in (printed := capsys.readouterr()).err
     )
+    assert printed.out.startswith(f"{describe_device(torch.device('cpu'))}\n")
     assert read("runs/1/run.json")["status"] == "INTERRUPTED"
     state = load_checkpoint(Path("runs/1/checkpoint.pt"))["training"]
     assert (state["epoch"], state["step"]) == (1, 2)

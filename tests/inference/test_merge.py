@@ -100,7 +100,8 @@ def test_two_ranks_equal_one_process(folder, tmp_path):
         network.paf_head.conv.bias.view(19, 7, -1)[:, 0] += 8
     decoder = {"min_score": 0.0, "peak_threshold": 0.01, "max_poses": 5}
     save_checkpoint(tmp_path / "c.pt", network, network.config, decoder=decoder)
-    arguments = ["predict", str(folder), "--checkpoint", str(tmp_path / "c.pt"), "--long-edge", "0", "--csv", "--out"]
+    arguments = ["predict", str(folder), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu", "--long-edge", "0",
+                 "--csv", "--out"]  # fmt: skip
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for out, launch in (("one", []), ("two", torchrun)):
         run = subprocess.run([sys.executable, *launch, "-m", "graphpose", *arguments, str(tmp_path / out)])

@@ -34,6 +34,7 @@ SETTINGS = {
     "accumulate": {"optimizer": "adamw", "accumulate": 2},
     "contiguous": {"optimizer": "sgd", "channels_last": False, "ema_decay": 0.0},
     "thawed": {"optimizer": "sgd", "frozen_backbone_epochs": 0, "freeze_batch_norm": True},
+    "baseline": {"optimizer": "sgd", "frozen_backbone_epochs": 0, "baseline_learning_rate_factor": 0.1},
 }
 # every graph with two settings, every setting with three or four graphs
 CONFIGURATIONS = [
@@ -121,6 +122,19 @@ def test_a_step_that_the_scaler_skips_moves_neither_schedule_nor_average(cuda):
         assert advanced == (learned, learned)
         moved.append(learned)
     assert moved == [False, True, True, False]
+
+
+def test_a_run_goes_on_bit_for_bit_on_its_device(cuda, tmp_path):
+    """The emulated device adds in one order every time, as CUDA does with ``deterministic``."""
+    straight, resumed = (trainer_on("cuda:1", setting="adamw", deterministic=True) for _ in range(2))
+    first, second = straight.loader
+    straight.train_step(first)
+    straight.save(tmp_path / "c.pt")
+    straight.train_step(second)
+    resumed.restore(load_checkpoint(tmp_path / "c.pt"))
+    resumed.train_step(second)
+    for a, b in ((straight.network, resumed.network), (straight.averaged, resumed.averaged)):
+        assert all(torch.equal(x.cpu(), y.cpu()) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("before", "after"), [("cpu", "cuda"), ("cuda", "cpu")])

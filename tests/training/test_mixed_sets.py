@@ -47,7 +47,7 @@ class Bodies:
         return self.scenes.ground_truth()
 
 
-def mixed_trainer(crowd: CrowdConfig | None, scenes: int = 4) -> Trainer:
+def mixed_trainer(crowd: CrowdConfig | None, scenes: int = 4, device: str = "cpu") -> Trainer:
     sets = [MatchedDataset(Bodies(6), COCO, name="bodies", complete=False)]
     sets += [MatchedDataset(DemoDataset(scenes, seed=4, size=64), COCO, name="scenes")] if scenes else []
     mix = MixedDataset(sets, [1, 2][: len(sets)])
@@ -55,7 +55,7 @@ def mixed_trainer(crowd: CrowdConfig | None, scenes: int = 4) -> Trainer:
     if crowd is not None:
         transform = CrowdTransform(transform, mix, crowd)
     loader = make_loader(mix, transform, 3, shuffle=True, seed=5)
-    return Trainer(tiny_trainer().network, PoseLoss(LossConfig(regression_loss="laplace")), loader, CONFIG)
+    return Trainer(tiny_trainer(device=device).network, PoseLoss(LossConfig(regression_loss="laplace")), loader, CONFIG)
 
 
 @pytest.mark.slow
@@ -77,6 +77,21 @@ def test_a_run_on_a_mix_goes_on_bit_for_bit_from_the_middle_of_an_epoch(crowd: A
     assert states_equal(straight.network, resumed.network)
     assert states_equal(straight.averaged, resumed.averaged)
     assert figures["loss.total"] == straight.history[1]["loss.total"]
+
+
+@pytest.mark.parametrize("crowd", [None, CrowdConfig(mosaic=0.5, paste=0.3)])
+def test_a_mix_has_the_cpu_s_losses_on_a_device_and_only_its_encoder_waits(cuda, crowd: Any) -> None:
+    found = []
+    for device in ("cpu", "cuda:1"):
+        trainer = mixed_trainer(crowd, device=device)
+        trainer._set_modes()
+        for batch in trainer.loader:
+            cuda.waits.clear()
+            trainer.train_step(batch)
+            assert [wait.operation for wait in cuda.waits if wait.stream == "default"] == []
+        found.append((trainer.meter.state_dict()["parts"], trainer.meter.state_dict()["sets"]))
+    assert found[0] == found[1]
+    assert set(found[0][1]) == {"bodies", "scenes"}
 
 
 def test_a_set_without_faces_leaves_the_faces_weights_of_the_heads_alone() -> None:

@@ -11,6 +11,7 @@ from tests.training.tiny import states_equal
 
 TINY = [
     "demo", "demo_train_scenes=5", "batch_size=2", "image_size=64", "augment.long_edge=64", "backbone=test_resnet",
+    "device=cpu",
 ]  # fmt: skip
 
 
