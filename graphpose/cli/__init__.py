@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from graphpose import __version__
+from graphpose.cli.conversion import add_convert_options, run_convert
 from graphpose.cli.datasets import add_check_options, add_demo_options, run_check, run_demo
 from graphpose.cli.networks import (
     add_export_options,
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("evaluate", "metrics of a checkpoint", add_evaluate_options, run_evaluate),
         ("tune", "choose the decoder's thresholds for a checkpoint", add_tune_options, run_tune),
         ("check", "look for defects in a data set", add_check_options, run_check),
+        ("convert", "YOLO-pose or DeepLabCut labels as COCO format", add_convert_options, run_convert),
         ("demo", "write rendered scenes as a COCO-format data set", add_demo_options, run_demo),
         ("export", "write an ONNX file", add_export_options, run_export),
         ("pack", "make a small file of a trained network", add_pack_options, run_pack),

@@ -13,6 +13,11 @@ from PIL import Image, UnidentifiedImageError
 
 from graphpose.errors import GraphposeError
 
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".dib", ".webp", ".avif", ".tif", ".tiff", ".pbm", ".pgm",
+    ".ppm", ".pnm",
+)  # fmt: skip
+
 EXIF_ORIENTATION = 0x0112
 # Orientations of EXIF 2.32, table 5, as what a viewer does to the stored pixels.
 TURNS = {
@@ -118,6 +123,22 @@ def _to_8_bits(image: np.ndarray) -> np.ndarray:
 def exif_orientation(path: Path) -> int:
     """The EXIF orientation of a file that can be read: 1 as it is, also where there is none; of TURNS otherwise."""
     return _orientation(path.read_bytes())
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image file as viewers show it, of its head alone; GraphposeError names what is none."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            if image.format != "TIFF":
+                return (width, height) if turned else (height, width)
+    except FileNotFoundError:
+        raise GraphposeError(f"image {path} does not exist; check the images folder and the file's name") from None
+    except Exception:  # Pillow raises many types, and knows fewer formats than OpenCV
+        pass
+    height, width = read_image(path, upright=True).shape[:2]
+    return height, width
 
 
 def size_decides(orientation: int, recorded: tuple[int, int]) -> bool:

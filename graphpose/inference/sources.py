@@ -15,13 +15,9 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from graphpose.data.image import decode_image, read_image
+from graphpose.data.image import IMAGE_SUFFIXES, decode_image, read_image
 from graphpose.errors import GraphposeError
 
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".dib", ".webp", ".avif", ".tif", ".tiff", ".pbm", ".pgm",
-    ".ppm", ".pnm",
-)  # fmt: skip
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp",
     ".ogv", ".gif",

@@ -189,6 +189,17 @@ def test_where_nobody_has_an_extent_the_first_is_named(tmp_path):
 
 def test_boxes_of_labels_by_hand():
     keypoints = np.array(LABELS + [5, 6, 0] * 3 + [5, 6, 2, 9, 9, 0, 0, 0, 0], float).reshape(3, 3, 3)
-    boxes = box_of_labels(keypoints)
+    boxes = box_of_labels(keypoints, np.zeros((3, 2)))
     assert boxes[[0, 2]].tolist() == [[76, 56, 48, 28], [5, 6, 0, 0]]
     assert np.isnan(boxes[1]).all()
+    # the margin ends at the image's edge, and a label beyond it stays inside
+    assert box_of_labels(keypoints[:1], np.array([[82, 110]])).tolist() == [[76, 56, 44, 26]]
+
+
+def test_a_box_of_the_median_area_lies_within_its_image(tmp_path):
+    content = sleap()
+    content["annotations"][1]["keypoints"][:2] = [198.0, 1.0]
+    table = read(tmp_path, content)
+    side = np.sqrt(800 / 0.53)
+    np.testing.assert_allclose(table.bbox[1], [200 - side, 0, side, side])
+    assert warnings(tmp_path) == {"extent_from_labels": 1}
