@@ -23,6 +23,7 @@ from torch import nn
 from graphpose.device import resolve_device
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import UsageConfig
+from graphpose.graphs.statistics import PoseStatistics
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import GRAPH_MODULES, PoseNetwork
 from graphpose.packed import SUFFIX, unpack
@@ -43,7 +44,7 @@ RUN_CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 
 def save_checkpoint(
     path: Path,
-    network: nn.Module,
+    network: PoseNetwork,
     config: PoseNetworkConfig,
     *,
     ema: nn.Module | None = None,
@@ -56,7 +57,7 @@ def save_checkpoint(
 
     Args:
         path: the file; its folder is made where it is missing.
-        network: a :class:`PoseNetwork`.
+        network: its weights and the pose statistics that travel with it.
         config: the configuration that built it, with its skeleton.
         ema: the averaged network, which evaluation and prediction prefer.
         decoder: settings that the poses are decoded with, of :class:`graphpose.fields.config.DecoderConfig`.
@@ -75,6 +76,8 @@ def save_checkpoint(
         "decoder": dict(decoder or {}),
         "training": dict(training or {}),
     }
+    if network.pose_statistics is not None:
+        content["statistics"] = network.pose_statistics.to_dict()
     if card is not None:
         content["card"] = dict(card)
     path = Path(path)
@@ -179,6 +182,11 @@ def usage_of(content: Mapping[str, Any]) -> UsageConfig:
     return UsageConfig.from_run(content["training"].get("configuration", {}))
 
 
+def statistics_of(content: Mapping[str, Any]) -> PoseStatistics | None:
+    """Pose statistics that travel with the network of a checkpoint; None where those shipped are meant."""
+    return PoseStatistics.from_dict(content["statistics"]) if content.get("statistics") else None
+
+
 def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
     """Content of exactly this file."""
     if not path.is_file():
@@ -274,14 +282,20 @@ def network_from_checkpoint(
         require_skeleton(content, skeleton, path)
     weights = content["ema"] if ema and content["ema"] is not None else content["network"]
     try:
-        network = PoseNetwork.from_state(PoseNetworkConfig.from_dict(content["config"]), weights)
+        config = PoseNetworkConfig.from_dict(content["config"])
+        network = PoseNetwork.from_state(config, weights, statistics_of(content))
     except RuntimeError as error:
         raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {error}") from error
     return network.to(resolve_device(device)).eval()
 
 
 def network_from_baseline(
-    path: Path, *, ema: bool = True, skeleton: Skeleton | None = None, **settings: Any
+    path: Path,
+    *,
+    ema: bool = True,
+    skeleton: Skeleton | None = None,
+    pose_statistics: PoseStatistics | None = None,
+    **settings: Any,
 ) -> PoseNetwork:
     """A DGCN whose trunk and heads are those of a baseline, with fresh DGCMs.
 
@@ -291,6 +305,7 @@ def network_from_baseline(
         path: checkpoint of a network with ``adjacency="none"``.
         ema: take the averaged weights where the checkpoint has them.
         skeleton: refuse a checkpoint of another skeleton.
+        pose_statistics: of what the network is trained on; None takes the baseline's, if it has any.
         settings: of :data:`GRAPH_SETTINGS`; the others are the baseline's.
 
     Returns:
@@ -299,11 +314,19 @@ def network_from_baseline(
     Raises:
         GraphposeError: see :func:`load_network`; the checkpoint has graphs already, or a setting is not of the graphs.
     """
-    return baseline_with_graphs(load_checkpoint(path), path, ema=ema, skeleton=skeleton, **settings)
+    return baseline_with_graphs(
+        load_checkpoint(path), path, ema=ema, skeleton=skeleton, pose_statistics=pose_statistics, **settings
+    )
 
 
 def baseline_with_graphs(
-    content: Mapping[str, Any], path: Path, *, ema: bool = True, skeleton: Skeleton | None = None, **settings: Any
+    content: Mapping[str, Any],
+    path: Path,
+    *,
+    ema: bool = True,
+    skeleton: Skeleton | None = None,
+    pose_statistics: PoseStatistics | None = None,
+    **settings: Any,
 ) -> PoseNetwork:
     """As :func:`network_from_baseline`, from the content of a checkpoint that was read already."""
     if skeleton is not None:
@@ -319,7 +342,7 @@ def baseline_with_graphs(
                 f"network setting '{key}' comes from the baseline '{path}'; only {', '.join(GRAPH_SETTINGS)} are new"
             )
     config = dataclasses.replace(baseline, pretrained=False, **{"adjacency": "dynamic", **settings})
-    network = PoseNetwork(config)
+    network = PoseNetwork(config, pose_statistics=pose_statistics or statistics_of(content))
     weights = content["ema"] if ema and content["ema"] is not None else content["network"]
     try:
         missing, unexpected = network.load_state_dict(weights, strict=False)

@@ -45,7 +45,7 @@ def pack(
 
     Args:
         path: the file, which ends in .safetensors; its folder is made where it is missing.
-        network: its weights, the averaged ones where there are any.
+        network: its weights, the averaged ones where there are any, and the pose statistics that travel with it.
         decoder: settings that its poses are decoded with, of :class:`graphpose.fields.config.DecoderConfig`.
         usage: how images are given to it, of :class:`graphpose.fields.config.UsageConfig`.
         card: what it was trained on, what it scores, licence.
@@ -70,7 +70,7 @@ def pack(
             tensors[name], tensors[name + SCALE] = quantise(tensor)
         else:
             tensors[name] = tensor.to(getattr(torch, weights))
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
         "config": network.config.to_dict() | {"pretrained": False},
         "decoder": dict(decoder),
@@ -79,6 +79,8 @@ def pack(
         "weights": weights,
         "sha256": digest(tensors),
     }
+    if network.pose_statistics is not None:
+        content["statistics"] = network.pose_statistics.to_dict()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path, metadata={METADATA_KEY: json.dumps(content)})
@@ -171,6 +173,7 @@ def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         "ema": None,
         "decoder": content["decoder"],
         "usage": content["usage"],
+        "statistics": content.get("statistics"),
         "card": content["card"],
         "training": {},
     }

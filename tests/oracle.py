@@ -17,7 +17,7 @@ class Oracle(nn.Module):
 
     def __init__(self, spec: FieldSpec, certainty: float = 1.0) -> None:
         super().__init__()
-        self.spec, self.certainty = spec, certainty
+        self.spec, self.certainty, self.pose_statistics = spec, certainty, None
         self.parameter = nn.Parameter(torch.zeros(1))
         self.batch = None
 

@@ -1,5 +1,6 @@
 """Checkpoints: whole, atomic, refused when damaged or of another skeleton."""
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from graphpose.checkpoint import (
     save_checkpoint,
 )
 from graphpose.errors import GraphposeError
+from graphpose.graphs.adjacency import soft_adjacency
+from graphpose.graphs.statistics import shipped_statistics
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
+from graphpose.packed import pack
 from graphpose.skeleton import COCO, CROWDPOSE
 
 
@@ -173,3 +177,18 @@ def test_a_full_file_system_leaves_the_checkpoint_whole(tmp_path):
         assert load_checkpoint(path)["training"] == {"epoch": 1}
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_pose_statistics_travel_with_a_network_and_those_shipped_do_not(tmp_path, checkpoint):
+    assert "statistics" not in load_checkpoint(checkpoint)
+    assert load_network(checkpoint).statistics() is shipped_statistics(COCO)
+    own = dataclasses.replace(shipped_statistics(COCO), mean=2 * shipped_statistics(COCO).mean)
+    network = PoseNetwork(small_config(adjacency="soft", statistics="train"), pose_statistics=own)
+    torch.testing.assert_close(network.keypoint_graph.matrix, soft_adjacency(own).float())
+    save_checkpoint(tmp_path / "c.pt", network, network.config)
+    pack(tmp_path / "c.safetensors", network, decoder={}, usage={})
+    for path in (tmp_path / "c.pt", tmp_path / "c.safetensors"):
+        loaded = load_network(path)
+        assert torch.equal(loaded.keypoint_graph.matrix, network.keypoint_graph.matrix)
+        for statistics in (loaded.statistics(), loaded.fold().pose_statistics):
+            np.testing.assert_array_equal(statistics.mean, own.mean)

@@ -258,7 +258,7 @@ def evaluation(scale: Scale) -> dict[str, Any]:
 
     trainer, settings = build(scale.words(641, 8))
     network = for_inference(trainer.network.eval())
-    decoder = build_decoder(network.spec)
+    decoder = build_decoder(network.spec, statistics=network.pose_statistics)
     found: dict[str, Any] = {}
     dataset, size = trainer.loader.dataset.dataset, settings.data.image_size  # type: ignore[attr-defined]
     pin = trainer.device.type == "cuda"

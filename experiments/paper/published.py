@@ -254,7 +254,7 @@ class PublishedEvaluation:
         errors: list[str] = []
         with open(self.folder / "poses.jsonl", "a") as file, worker_failures_named():
             for batch, poses in predict_batches(
-                network, build_decoder(network.spec, decoder), progress,
+                network, build_decoder(network.spec, decoder, network.pose_statistics), progress,
                 precision=self.settings.train.precision, fusion=data.fusion,
             ):  # fmt: skip
                 errors += batch.errors

@@ -18,6 +18,7 @@ from graphpose.checkpoint import (
     find_checkpoint_file,
     is_checkpoint,
     network_from_checkpoint,
+    statistics_of,
 )
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset, Weighted
@@ -30,8 +31,11 @@ from graphpose.data.transforms import EvalTransform, TrainTransform, Transform
 from graphpose.device import resolve_device
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
+from graphpose.graphs.dataset_statistics import dataset_statistics
+from graphpose.graphs.statistics import PoseStatistics, has_shipped_statistics
 from graphpose.metrics.protocol import require_scorable
 from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.keypoint_graph import configured_statistics
 from graphpose.nn.network import PoseNetwork
 from graphpose.packed import is_packed
 
@@ -163,8 +167,33 @@ def pretrained_network(config: PoseNetworkConfig) -> Path | None:
     return path if is_checkpoint(path) or is_packed(path) else None
 
 
+def run_statistics(config: PoseNetworkConfig, train: PoseDataset) -> PoseStatistics | None:
+    """Pose statistics of a run: those of its training set where ``statistics`` says so, or says nothing and none are
+    shipped for the skeleton; those of a file; None for those shipped.
+
+    Raises:
+        GraphposeError: the training set was asked for, and no two keypoints of it are labelled together; or the file
+            cannot be read.
+    """
+    asked_for = config.statistics == "train"
+    if asked_for or (config.statistics is None and not has_shipped_statistics(config.skeleton)):
+        try:
+            statistics = dataset_statistics(train)
+        except GraphposeError as error:
+            if asked_for:
+                raise GraphposeError(f"statistics=train: {error}") from None
+            print(f"no pose statistics: {error}", flush=True)
+            return None
+        print(f"pose statistics of {statistics.line()}", flush=True)
+        return statistics
+    return None if config.statistics == "shipped" else configured_statistics(config)
+
+
 def build_network(
-    config: PoseNetworkConfig, resumed: Mapping[str, Any] | None = None, pretrained: Mapping[str, Any] | None = None
+    config: PoseNetworkConfig,
+    resumed: Mapping[str, Any] | None = None,
+    pretrained: Mapping[str, Any] | None = None,
+    statistics: PoseStatistics | None = None,
 ) -> PoseNetwork:
     """The network of a run.
 
@@ -174,23 +203,32 @@ def build_network(
             pretrained file from which the run once began is not needed.
         pretrained: content of the checkpoint in ``config.pretrained``: of a baseline, whose trunk and heads the network
             begins with, or of a network with graphs, all of whose weights it begins with.
+        statistics: of the run, see :func:`run_statistics`; a network with graphs gets the graph that they make in place
+            of its own. None takes those that travel with the checkpoint.
 
     Raises:
         GraphposeError: the checkpoint has another skeleton or another trunk than the run is configured for, or other
             graphs.
     """
     if resumed is not None:
-        network = PoseNetwork.from_state(PoseNetworkConfig.from_dict(resumed["config"]), resumed["network"])
+        theirs = PoseNetworkConfig.from_dict(resumed["config"])
+        network = PoseNetwork.from_state(theirs, resumed["network"], statistics_of(resumed))
     elif pretrained is not None:
         path, theirs = Path(str(config.pretrained)), PoseNetworkConfig.from_dict(pretrained["config"])
         if theirs.adjacency == "none":
             graphs = {key: getattr(config, key) for key in GRAPH_SETTINGS}
-            network = baseline_with_graphs(pretrained, path, skeleton=config.skeleton, **graphs)
+            network = baseline_with_graphs(
+                pretrained, path, skeleton=config.skeleton, pose_statistics=statistics, **graphs
+            )
         else:
             network = network_from_checkpoint(pretrained, path, skeleton=config.skeleton).train()
+            if statistics is not None:
+                network.use_statistics(statistics)
         _require_same_settings(config, network.config, path)
+        if config.statistics is not None:
+            network.config = dataclasses.replace(network.config, statistics=config.statistics)
     else:
-        return PoseNetwork(config)
+        return PoseNetwork(config, pose_statistics=statistics)
     network.config = dataclasses.replace(network.config, pretrained=config.pretrained)
     return network
 
@@ -201,7 +239,9 @@ def _require_same_settings(config: PoseNetworkConfig, pretrained: PoseNetworkCon
     for field in dataclasses.fields(config):
         name, own = field.name, getattr(pretrained, field.name)
         chosen = getattr(config, name)
-        left_open = name in ("skeleton", "pretrained") or (name in INHERITED_SETTINGS and chosen == field.default)
+        left_open = name in ("skeleton", "pretrained", "statistics") or (
+            name in INHERITED_SETTINGS and chosen == field.default
+        )
         if chosen != own and not left_open:
             differing.append((name, chosen, own))
     if differing:

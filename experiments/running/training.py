@@ -21,6 +21,7 @@ from experiments.running.build import (
     build_loaders,
     build_network,
     pretrained_network,
+    run_statistics,
     without_unknown_mirror_images,
 )
 from experiments.running.epochs import (
@@ -42,6 +43,7 @@ from graphpose.device import describe_device, resolve_device
 from graphpose.distributed import Ranks, connection_lost, ranks_of_this_run
 from graphpose.errors import GraphposeError
 from graphpose.fields.decode import Decoder, build_decoder
+from graphpose.graphs.statistics import PoseStatistics
 from graphpose.inference.evaluate import Evaluation, evaluate
 from graphpose.metrics.protocol import headline_names
 from graphpose.nn.losses import PoseLoss
@@ -52,6 +54,7 @@ from graphpose.training.stop import StopRequest
 from graphpose.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
+STATISTICS = "statistics.json"  # in a run's folder: what travels with its network, where that is not shipped
 
 
 def run_training(config: Mapping[str, Any], run: Run, seed: int, stop: StopRequest) -> float | None:
@@ -113,13 +116,17 @@ def train_and_evaluate(
     content = load_checkpoint(checkpoint) if checkpoint else None
     path = None if checkpoint else pretrained_network(settings.network)
     pretrained = load_checkpoint(path) if path else None
-    trainer = build_trainer(settings, train_loader, run, seed, ranks, content, pretrained)
+    statistics = None if checkpoint else run_statistics(settings.network, train_set)
+    trainer = build_trainer(settings, train_loader, run, seed, ranks, content, pretrained, statistics)
     card = card_of_successor(pretrained, path) if pretrained and path else (content or {}).get("card")
     if checkpoint and content is not None:
         resume(trainer, checkpoint, content, train_set, run)
         copy_relations(trainer, checkpoint.parent, folder)
     del content, pretrained  # as much memory as the network and its optimiser
-    decoder = build_decoder(trainer.network.spec, settings.decoder)
+    statistics = trainer.network.pose_statistics
+    if statistics is not None and ranks.is_first:
+        statistics.save(folder / STATISTICS)
+    decoder = build_decoder(trainer.network.spec, settings.decoder, statistics)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     print("\n".join(train_set.skeleton.lines()), flush=True)
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
@@ -176,15 +183,16 @@ def build_trainer(
     ranks: Ranks,
     resumed: Mapping[str, Any] | None = None,
     pretrained: Mapping[str, Any] | None = None,
+    statistics: PoseStatistics | None = None,
 ) -> Trainer:
     """Network and trainer; the same weights on every rank, graphs and noise of its own.
 
     Args:
         settings, loader, run, seed, ranks: what they are built from.
-        resumed, pretrained: see :func:`~experiments.running.build.build_network`.
+        resumed, pretrained, statistics: see :func:`~experiments.running.build.build_network`.
     """
     torch.manual_seed(seed)
-    network = build_network(settings.network, resumed, pretrained)
+    network = build_network(settings.network, resumed, pretrained, statistics)
     network.to(resolve_device(settings.data.device))
     torch.manual_seed(derived_seed(seed, ranks.rank))
     network.seed_graphs(derived_seed(seed, ranks.rank))

@@ -16,7 +16,7 @@ def add_info_options(parser: argparse.ArgumentParser) -> None:
 
 def run_info(options: argparse.Namespace) -> int:
     """Configuration, skeleton and training state of a checkpoint."""
-    from graphpose.checkpoint import load_checkpoint
+    from graphpose.checkpoint import load_checkpoint, statistics_of
 
     content = load_checkpoint(options.checkpoint)
     config = dict(content["config"])
@@ -27,6 +27,8 @@ def run_info(options: argparse.Namespace) -> int:
     print(f"parameters: {sum(t.numel() for t in content['network'].values() if t.is_floating_point()):,}")
     print(f"averaged weights: {'yes' if content['ema'] is not None else 'no'}")
     print(f"epochs trained: {content['training'].get('epoch', 'unknown')}")
+    statistics = statistics_of(content)
+    print(f"pose statistics: {statistics.line() if statistics else 'those shipped for the skeleton, if any'}")
     for name, value in content.get("card", {}).items():
         print(f"{name}: {value}")
     return 0

@@ -70,7 +70,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     content = load_checkpoint(checkpoint_of(options))
     device = resolve_device(options.device)
     network = for_inference(network_from_checkpoint(content, checkpoint_of(options), device, skeleton=dataset.skeleton))
-    decoder = build_decoder(network.spec, decoder_of(options, content))
+    decoder = build_decoder(network.spec, decoder_of(options, content), network.pose_statistics)
     usage = usage_of_options(options, content)
     loader = make_loader(
         dataset,

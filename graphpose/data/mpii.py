@@ -24,12 +24,11 @@ import numpy as np
 from graphpose.data.annotations.mpii import from_release
 from graphpose.data.annotations.mpii_release import ReleaseImage, read_release
 from graphpose.data.annotations.read import read_annotations
-from graphpose.data.annotations.table import Annotations
+from graphpose.data.annotations.table import SCALE_OF_HEAD, Annotations
 from graphpose.data.coco import CocoDataset, select_images
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import MPII
 
-SCALE_OF_HEAD = 3.6  # sqrt(area) in head sizes
 BOX_MARGIN = 0.5  # head sizes around the labelled joints
 
 

@@ -25,8 +25,7 @@ from graphpose.fields.decoding.joining import join_fragments
 from graphpose.fields.decoding.tables import decoder_tables
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import PAF, PIF, FieldSpec
-from graphpose.graphs.statistics import PoseStatistics, shipped_statistics
-from graphpose.skeleton import SKELETONS
+from graphpose.graphs.statistics import PoseStatistics, has_shipped_statistics, shipped_statistics
 
 
 class Decoder:
@@ -50,7 +49,7 @@ class Decoder:
         if self.config.join_fragments and statistics is None:
             raise GraphposeError(
                 "join_fragments=True needs statistics in units of sqrt(person area), and skeleton "
-                f"'{spec.skeleton.name}' has none; set join_fragments=False"
+                f"'{spec.skeleton.name}' has none; train with statistics=train, or set join_fragments=False"
             )
         self.statistics = statistics if self.config.join_fragments is not False else None
         self._tables = decoder_tables(spec.skeleton, self.config, self.statistics)
@@ -133,19 +132,28 @@ class Decoder:
         return Poses(poses.keypoints, scores, poses.scales * np.float32(stride), self.spec.skeleton)
 
 
-def build_decoder(spec: FieldSpec, config: DecoderConfig | None = None) -> Decoder:
-    """The decoder of a skeleton with the pose statistics that are shipped for it, where the settings ask for them.
+def build_decoder(
+    spec: FieldSpec, config: DecoderConfig | None = None, statistics: PoseStatistics | None = None
+) -> Decoder:
+    """The decoder of a skeleton with the pose statistics of its network, where the settings ask for them.
 
     Args:
         spec: of the network.
         config: None takes the defaults.
+        statistics: the network's :attr:`~graphpose.nn.network.PoseNetwork.pose_statistics`; None takes those shipped
+            for the skeleton. Where ``join_fragments`` does not say, fragments are joined by the network's own, or by
+            shipped ones that were measured in sqrt(person area).
 
     Raises:
         GraphposeError: no statistics in units of sqrt(person area) where ``join_fragments`` asks for them.
     """
-    joinable = SKELETONS.get(spec.skeleton.name) == spec.skeleton and spec.skeleton.scale_rule == "sqrt_area"
-    wanted = joinable and (config is None or config.join_fragments is not False)
-    return Decoder(spec, config, shipped_statistics(spec.skeleton) if wanted else None)
+    join = None if config is None else config.join_fragments
+    if join is False:
+        return Decoder(spec, config)
+    if statistics is None and has_shipped_statistics(spec.skeleton):
+        shipped = shipped_statistics(spec.skeleton)
+        statistics = shipped if join or shipped.scale_rule == "sqrt_area" else None
+    return Decoder(spec, config, statistics and statistics.in_sqrt_area())
 
 
 def _array(field: np.ndarray | Tensor) -> np.ndarray:

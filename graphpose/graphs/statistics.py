@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from graphpose.data.annotations.table import Annotations
+from graphpose.data.annotations.table import SCALE_OF_HEAD, Annotations
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import SKELETONS, ScaleRule, Skeleton
 
@@ -76,6 +77,53 @@ class PoseStatistics:
             )
         return self
 
+    def line(self) -> str:
+        """For people: of how many persons of what."""
+        files = ", ".join(self.provenance.get("files", ()))
+        return f"{self.provenance.get('persons', '?')} persons{f' of {files}' if files else ''}, in {self.scale_rule}"
+
+    def in_sqrt_area(self) -> PoseStatistics | None:
+        """The same in units of sqrt(person area), the scale that fields carry; None where that is not known.
+
+        MPII's areas are (3.6 head sizes)² by definition, see :mod:`graphpose.data.mpii`.
+        """
+        if self.scale_rule == "sqrt_area":
+            return self
+        if self.scale_rule != "head":
+            return None
+        lengths = {name: getattr(self, name) / SCALE_OF_HEAD for name in _ARRAYS if name != "count"}
+        return dataclasses.replace(self, scale_rule="sqrt_area", **lengths)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for checkpoints and exported models, NaN as None; :meth:`from_dict` is the exact inverse."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        return {**self._head(), **{name: _plain(array.tolist()) for name, array in arrays.items()}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PoseStatistics:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            KeyError: an entry is missing.
+            ValueError, TypeError: one is something else than numbers.
+        """
+        return cls(
+            skeleton_name=values["skeleton"],
+            keypoints=tuple(values["keypoints"]),
+            scale_rule=values["scale_rule"],
+            provenance=dict(values["provenance"]),
+            **{name: np.array(values[name], np.float64) for name in _ARRAYS},
+        )
+
+    def _head(self) -> dict[str, Any]:
+        """All but the arrays."""
+        return {
+            "skeleton": self.skeleton_name,
+            "keypoints": list(self.keypoints),
+            "scale_rule": self.scale_rule,
+            "provenance": self.provenance,
+        }
+
     def save(self, path: str | Path, decimals: int | None = None) -> None:
         """Write a file that :func:`load_statistics` reads.
 
@@ -86,13 +134,7 @@ class PoseStatistics:
         Raises:
             GraphposeError: another ending.
         """
-        path = Path(path)
-        head = {
-            "skeleton": self.skeleton_name,
-            "keypoints": list(self.keypoints),
-            "scale_rule": self.scale_rule,
-            "provenance": self.provenance,
-        }
+        path, head = Path(path), self._head()
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         if path.suffix == ".npz":
             np.savez_compressed(path, header=np.array(json.dumps(head)), **arrays)
@@ -111,6 +153,13 @@ def _to_text(head: dict[str, Any], arrays: dict[str, np.ndarray], decimals: int 
         rows = [json.dumps(row).replace("NaN", "null").replace(" ", "") for row in array.tolist()]
         lines.append(f" {json.dumps(name)}: [\n  " + ",\n  ".join(rows) + "\n ]")
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _plain(values: Any) -> Any:
+    """Nested lists with None in place of NaN, which JSON does not have."""
+    if isinstance(values, list):
+        return [_plain(value) for value in values]
+    return None if values != values else values
 
 
 class StatisticsAccumulator:
@@ -271,8 +320,10 @@ def load_statistics(name_or_path: str | Path) -> PoseStatistics:
     try:
         if path.suffix == ".npz":
             with np.load(path) as file:
-                return _from_values({**json.loads(str(file["header"])), **{name: file[name] for name in _ARRAYS}})
-        return _from_values(json.loads(path.read_text(encoding="utf-8")))
+                return PoseStatistics.from_dict(
+                    {**json.loads(str(file["header"])), **{name: file[name] for name in _ARRAYS}}
+                )
+        return PoseStatistics.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise GraphposeError(f"{path} is not a statistics file that graphpose wrote: {error}") from error
 
@@ -283,26 +334,27 @@ def shipped_statistics(skeleton: Skeleton) -> PoseStatistics:
     Raises:
         GraphposeError: when there are none; the message says how to compute them.
     """
-    known = next((known for known in SKELETONS.values() if known.keypoints == skeleton.keypoints), None)
+    known = _known(skeleton)
     if known is None:
         raise GraphposeError(
             f"no statistics are shipped for skeleton '{skeleton.name}' ({skeleton.num_keypoints} keypoints); compute "
-            f"them with 'python analysis/distance_statistics.py FILE --out {skeleton.name}.json' and pass that file"
+            f"them with 'python analysis/distance_statistics.py FILE --out {skeleton.name}.json' and pass that file "
+            "(experiments/run.py: statistics=train)"
         )
     return _shipped(known.name)
+
+
+def has_shipped_statistics(skeleton: Skeleton) -> bool:
+    """Whether :func:`shipped_statistics` has some."""
+    return _known(skeleton) is not None
+
+
+def _known(skeleton: Skeleton) -> Skeleton | None:
+    """The built-in skeleton with these keypoints."""
+    return next((known for known in SKELETONS.values() if known.keypoints == skeleton.keypoints), None)
 
 
 @lru_cache
 def _shipped(name: str) -> PoseStatistics:
     text = resources.files("graphpose.graphs").joinpath("shipped", f"{name}.json").read_text(encoding="utf-8")
-    return _from_values(json.loads(text))
-
-
-def _from_values(values: dict[str, Any]) -> PoseStatistics:
-    return PoseStatistics(
-        skeleton_name=values["skeleton"],
-        keypoints=tuple(values["keypoints"]),
-        scale_rule=values["scale_rule"],
-        provenance=dict(values["provenance"]),
-        **{name: np.array(values[name], np.float64) for name in _ARRAYS},
-    )
+    return PoseStatistics.from_dict(json.loads(text))

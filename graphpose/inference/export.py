@@ -26,13 +26,14 @@ from graphpose import __version__
 from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF, FieldSpec
+from graphpose.graphs.statistics import PoseStatistics
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import Skeleton
 
 # Images that an exported network takes, per side; below, single-cell maps would need programs of their own.
 MIN_SIZE, MAX_SIZE = 65, 8192
 OPSET = 20
-LATER_KEYS = ("input", "decoder", "usage")  # that files of version 0.1 do not have
+LATER_KEYS = ("input", "decoder", "usage", "statistics")  # that files of version 0.1 do not have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ class ExportedContract:
             lies; None in files of earlier versions.
         decoder: thresholds that the network's poses are decoded with; None where it is not known.
         usage: "long_edge" that images are resized to (None: as they are), "flip" and "scales" that are fused; likewise.
+        statistics: by which the decoder joins fragments; None where those shipped for the skeleton are meant.
     """
 
     spec: FieldSpec
@@ -66,6 +68,7 @@ class ExportedContract:
     input: dict[str, Any] | None = None
     decoder: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
+    statistics: PoseStatistics | None = None
 
 
 INPUT = {
@@ -216,6 +219,7 @@ def contract_metadata(
         "input": INPUT,
         "decoder": None if decoder is None else dict(decoder),
         "usage": None if usage is None else dict(usage),
+        "statistics": None if network.pose_statistics is None else network.pose_statistics.to_dict(),
     }
     grid = (
         "cell (row, column) lies at pixel (column, row) * field_stride; offsets and scale are in cells; spread is log b"
@@ -243,4 +247,6 @@ def read_contract(metadata: Mapping[str, str]) -> ExportedContract:
     values["spec"] = FieldSpec(Skeleton.from_dict(values.pop("skeleton")), values.pop("field_stride"))
     for key in ("feature_strides", "pif_channels", "paf_channels"):
         values[key] = tuple(values[key])
+    if values.get("statistics"):
+        values["statistics"] = PoseStatistics.from_dict(values["statistics"])
     return ExportedContract(**values)

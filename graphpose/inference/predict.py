@@ -217,11 +217,13 @@ class Predictor:
             content = load_checkpoint(SHIPPED)
             network = network_from_checkpoint(content, SHIPPED)
             usage = usage or usage_of(content)
-            decoder = decoder or build_decoder(network.spec, DecoderConfig.from_dict(content["decoder"]))
+            decoder = decoder or build_decoder(
+                network.spec, DecoderConfig.from_dict(content["decoder"]), network.pose_statistics
+            )
         self.network = for_inference(network.eval() if network.folded else network.fold())
         self.precision = precision
         self.usage = usage or UsageConfig()
-        self.decoder = decoder or build_decoder(network.spec)
+        self.decoder = decoder or build_decoder(network.spec, statistics=network.pose_statistics)
         self.transform = EvalTransform(self.usage.long_edge)
 
     @classmethod
@@ -254,7 +256,7 @@ class Predictor:
         network = network_from_checkpoint(content, path, device)
         config = decoder or DecoderConfig.from_dict(content["decoder"])
         usage = usage_of(content).changed(long_edge, flip, scales)
-        return cls(network, usage, build_decoder(network.spec, config), precision=precision)
+        return cls(network, usage, build_decoder(network.spec, config, network.pose_statistics), precision=precision)
 
     @property
     def device(self) -> torch.device:

@@ -143,7 +143,7 @@ def choose_thresholds(
     """Thresholds with the highest metric on a validation set, which must not be the set that is reported on.
 
     Args:
-        network: says skeleton and stride.
+        network: says skeleton and stride, and has the statistics that fragments are joined by.
         fields: of the validation images, see :func:`collect_fields`.
         ground_truth: COCO-format annotations of these images; others are left out.
         config: where the search starts; None takes the defaults.
@@ -157,7 +157,7 @@ def choose_thresholds(
         GraphposeError: no fields, an unknown setting, or a metric that the data set's protocol does not have.
     """
     spec = network.spec
-    start = build_decoder(spec, config)
+    start = build_decoder(spec, config, network.pose_statistics)
     ids = {image.image_id for image in fields}
     truth = {
         **ground_truth,

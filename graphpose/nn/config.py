@@ -52,7 +52,9 @@ class PoseNetworkConfig:
             the mean of what it was trained with).
         non_local: the spatial non-local block after the graph convolutions.
         upsample: sub-pixel factor of the heads; the fields' stride is max(strides) / upsample.
-        statistics: name or path of the statistics M_d of Eq. 5; None for those shipped for the skeleton.
+        statistics: "train" for the pose statistics (M_d of Eq. 5) of the run's training set, "shipped" for those that
+            come with graphpose, or the path of a file. None takes shipped ones where there are any for the keypoints,
+            and otherwise those of the training set.
         norm_eps: ε of the backbone's batch norms; None for timm's. Imported weights with variances near zero mean
             something else under another ε.
         scale_activation: what makes the PIF's scale positive; "relu" is PifPaf's of 2019, whose scale may be 0.

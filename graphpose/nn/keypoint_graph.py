@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from graphpose.errors import GraphposeError
 from graphpose.graphs.adjacency import adjacency_matrix, draw_edges
-from graphpose.graphs.statistics import load_statistics
+from graphpose.graphs.statistics import PoseStatistics, load_statistics, shipped_statistics
 from graphpose.nn.config import PoseNetworkConfig
 
 
@@ -110,14 +110,36 @@ class KeypointGraph(nn.Module):
         return graphs if self.per_sample else graphs[0]
 
 
-def configured_adjacency(config: PoseNetworkConfig) -> Tensor:
+def configured_statistics(config: PoseNetworkConfig) -> PoseStatistics | None:
+    """The pose statistics of a file or of graphpose that a configuration names; None where it names none.
+
+    Raises:
+        GraphposeError: the file cannot be read, there are no statistics for the skeleton, or "train" is named, for only
+            a run has a training set.
+    """
+    if config.statistics is None:
+        return None
+    if config.statistics == "train":
+        raise GraphposeError(
+            "statistics=train are those of a run's training set; outside of a run hand them over as pose_statistics"
+        )
+    if config.statistics == "shipped":
+        return shipped_statistics(config.skeleton)
+    return load_statistics(config.statistics).require(config.skeleton)
+
+
+def configured_adjacency(config: PoseNetworkConfig, statistics: PoseStatistics | None = None) -> Tensor:
     """(K, K) float32 matrix of the configured graph: A_I, A_h, all ones or A_s (the last also for "dynamic").
+
+    Args:
+        config: names the graph.
+        statistics: M_d; None takes what ``config`` names, or those shipped for the skeleton.
 
     Raises:
         GraphposeError: no statistics for the skeleton, or statistics of another one.
     """
     try:
-        statistics = load_statistics(config.statistics) if config.statistics else None
+        statistics = statistics or configured_statistics(config)
         return adjacency_matrix(config.skeleton, config.adjacency, statistics, config.gamma).float()
     except GraphposeError as error:
         raise GraphposeError(

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF, FieldSpec
+from graphpose.graphs.statistics import PoseStatistics, shipped_statistics
 from graphpose.nn.backbone import Backbone
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.dgcm import GraphPyramid
 from graphpose.nn.fold import fold_pyramid
 from graphpose.nn.heads import FieldHead
-from graphpose.nn.keypoint_graph import KeypointGraph, configured_adjacency
+from graphpose.nn.keypoint_graph import KeypointGraph, configured_adjacency, configured_statistics
 
 # What a DGCN has beside the trunk and the heads of its baseline.
 GRAPH_MODULES = ("keypoint_graph", "pif_pyramid", "paf_pyramid")
@@ -46,8 +47,12 @@ class PoseNetwork(nn.Module):
         config: what to build.
         adjacency: (K, K) to use in place of the one that ``config`` and its statistics give, as when weights that bring
             their own are loaded next.
+        pose_statistics: of what the network is trained on; None takes what ``config`` names, if no ``adjacency`` is
+            given.
 
     Attributes:
+        pose_statistics: that travel with the network, for the decoder and for those who look at its graphs; None where
+            those shipped for the skeleton are meant.
         config: as given, with ``backbone_variant`` resolved.
         spec: the fields' skeleton and stride.
         base_stride: stride of the features that the heads read.
@@ -57,7 +62,12 @@ class PoseNetwork(nn.Module):
         GraphposeError: when backbone, strides, statistics and skeleton do not fit together; names them.
     """
 
-    def __init__(self, config: PoseNetworkConfig, adjacency: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        config: PoseNetworkConfig,
+        adjacency: Tensor | None = None,
+        pose_statistics: PoseStatistics | None = None,
+    ) -> None:
         super().__init__()
         self.folded = False
         skeleton = config.skeleton
@@ -76,10 +86,14 @@ class PoseNetwork(nn.Module):
         self.keypoint_graph: KeypointGraph | None = None
         self.pif_pyramid: GraphPyramid | None = None
         self.paf_pyramid: GraphPyramid | None = None
-        if config.adjacency != "none":
-            self.keypoint_graph = KeypointGraph(
-                configured_adjacency(config) if adjacency is None else adjacency, config
-            )
+        if adjacency is None:
+            if config.adjacency != "none":
+                adjacency = configured_adjacency(config, pose_statistics)
+            if pose_statistics is None and config.statistics not in (None, "train", "shipped"):
+                pose_statistics = configured_statistics(config)
+        self.pose_statistics = pose_statistics and pose_statistics.require(skeleton)
+        if adjacency is not None and config.adjacency != "none":
+            self.keypoint_graph = KeypointGraph(adjacency, config)
             # One DGCN head is two DGCMs, one for PIF and one for PAF (Table 3's caption).
             self.pif_pyramid = GraphPyramid(self.backbone.channels, config)
             self.paf_pyramid = GraphPyramid(self.backbone.channels, config)
@@ -88,20 +102,42 @@ class PoseNetwork(nn.Module):
         self.paf_head = FieldHead(channels, skeleton.num_limbs, PAF, config)
 
     @classmethod
-    def from_state(cls, config: PoseNetworkConfig, state: Mapping[str, Tensor]) -> PoseNetwork:
+    def from_state(
+        cls, config: PoseNetworkConfig, state: Mapping[str, Tensor], pose_statistics: PoseStatistics | None = None
+    ) -> PoseNetwork:
         """The network of a checkpoint; needs neither the statistics nor the weights file it was built from.
 
         Args:
             config: the ``config`` attribute of the network that ``state`` is from.
             state: its state dict.
+            pose_statistics: that travel with it.
 
         Raises:
             GraphposeError: when the two do not fit; names the settings.
         """
         require_same_skeleton(config, state)
-        network = cls(dataclasses.replace(config, pretrained=False), adjacency=state.get("keypoint_graph.matrix"))
+        adjacency = state.get("keypoint_graph.matrix")
+        network = cls(dataclasses.replace(config, pretrained=False), adjacency, pose_statistics)
         network.load_state_dict(state)
         return network
+
+    def statistics(self) -> PoseStatistics:
+        """Pose statistics of what the network was trained on: those that travel with it, or those shipped.
+
+        Raises:
+            GraphposeError: there are none for its skeleton.
+        """
+        return self.pose_statistics or shipped_statistics(self.spec.skeleton)
+
+    def use_statistics(self, statistics: PoseStatistics) -> None:
+        """Take other pose statistics, and the graph that they make (Eq. 6), as of what a network is trained on next.
+
+        Raises:
+            GraphposeError: they are another skeleton's, or Eq. 6 is not defined by them.
+        """
+        self.pose_statistics = statistics.require(self.spec.skeleton)
+        if self.keypoint_graph is not None and self.config.adjacency in ("soft", "dynamic"):
+            self.keypoint_graph.matrix.copy_(configured_adjacency(self.config, statistics))
 
     def forward(self, images: Tensor) -> NetworkOutputs:
         """Fields of a batch of images.

@@ -1,5 +1,6 @@
 """Several training sets through the settings, the loaders and a whole run."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,22 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from experiments.configs.named import DEFAULTS, NAMED
 from experiments.configs.settings import build_settings
 from experiments.paper.runs import identifying
-from experiments.running.build import build_datasets, build_loaders
+from experiments.running.build import build_datasets, build_loaders, build_network, run_statistics
+from graphpose.checkpoint import load_checkpoint, load_network, save_checkpoint
 from graphpose.data.config import TrainSetConfig
 from graphpose.data.mix import MixedDataset
 from graphpose.data.mosaic import CrowdTransform
 from graphpose.errors import GraphposeError
+from graphpose.fields.decode import build_decoder
+from graphpose.graphs.adjacency import soft_adjacency
+from graphpose.graphs.statistics import load_statistics
+from graphpose.inference.predict import Predictor
+from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO
 from tests.experiments.in_process import import_run, launch
 
@@ -165,3 +173,64 @@ def test_a_mix_trains_logs_each_set_and_is_resumed(
         assert (first["whole.images"], first["legs.images"]) == (8, 4)
         assert first["whole.loss"] == second["whole.loss"]
         assert first["legs.loss"] == second["legs.loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "travelling"),
+    [
+        ({}, True),  # nothing is shipped for six keypoints of legs
+        ({"statistics": "train"}, True),
+        ({"train_annotations": "whole.json", "train_images": "whole"}, False),
+        ({"train_annotations": "whole.json", "train_images": "whole", "statistics": "train"}, True),
+        ({"train_annotations": "whole.json", "train_images": "whole", "statistics": "shipped"}, False),
+    ],
+)
+def test_a_run_computes_the_statistics_that_it_is_asked_for_or_that_are_not_shipped(tmp_path, changes, travelling):
+    make_set(tmp_path, "whole", COCO.keypoints, 4)
+    make_set(tmp_path, "legs", LSP, 6)
+    keys = {"data": "coco", "data_root": str(tmp_path), "train_annotations": "legs.json", "train_images": "legs"}
+    keys = DEFAULTS | keys | {"val_annotations": "legs.json", "val_images": "legs"} | changes
+    if "train_annotations" in changes:
+        keys |= {"val_annotations": "whole.json", "val_images": "whole"}
+    train, _ = build_datasets(build_settings(keys).data, seed=0)
+    settings = build_settings(keys | {"backbone": "test_resnet"}, train.skeleton)
+    statistics = run_statistics(settings.network, train)
+    assert (statistics is not None) == travelling
+    network = build_network(settings.network, statistics=statistics)
+    assert network.pose_statistics is statistics
+    assert build_decoder(network.spec, settings.decoder, network.pose_statistics).statistics is not None
+
+
+def test_a_run_that_goes_on_from_another_network_gives_it_the_statistics_of_its_own_data(tmp_path):
+    make_set(tmp_path, "whole", COCO.keypoints, 40)
+    files = {"train_annotations": "whole.json", "train_images": "whole"}
+    files |= {"val_annotations": "whole.json", "val_images": "whole", "pretrained": str(tmp_path / "first.pt")}
+    keys = DEFAULTS | {"data": "coco", "data_root": str(tmp_path), "backbone": "test_resnet"} | files
+    asks, silent = (build_settings(keys | {"statistics": name}) for name in ("train", None))
+    train, _ = build_datasets(asks.data, seed=0)
+    statistics = run_statistics(asks.network, train)
+    assert statistics is not None
+    for adjacency in ("dynamic", "none"):
+        config = dataclasses.replace(silent.network, pretrained=False, adjacency=adjacency)
+        save_checkpoint(tmp_path / "first.pt", PoseNetwork(config), config)
+        content = load_checkpoint(tmp_path / "first.pt")
+        network = build_network(asks.network, pretrained=content, statistics=statistics)
+        assert network.config.statistics == "train"
+        torch.testing.assert_close(network.keypoint_graph.matrix, soft_adjacency(statistics).float())
+        assert build_network(silent.network, pretrained=content).pose_statistics is None
+
+
+@pytest.mark.slow
+def test_statistics_of_the_training_set_are_kept_with_a_run_and_need_its_file_no_more(monkeypatch, tmp_path):
+    make_set(tmp_path, "legs", LSP, 6)
+    run = import_run(monkeypatch, tmp_path)
+    launch(
+        run, "with", "data=coco", f"data_root={tmp_path}", "train_annotations=legs.json", "train_images=legs",
+        "val_annotations=legs.json", "val_images=legs", "statistics=train", "epochs=1", "image_size=64", "long_edge=64",
+        "workers=0", "batch_size=2", "backbone=test_resnet", "contact_sheet_images=0",
+    )  # fmt: skip
+    (tmp_path / "legs.json").unlink()
+    network = load_network(tmp_path / "runs" / "1")
+    kept = load_statistics(tmp_path / "runs" / "1" / "statistics.json")
+    np.testing.assert_array_equal(network.statistics().mean, kept.mean)
+    assert Predictor.from_checkpoint(tmp_path / "runs" / "1").decoder.statistics is not None

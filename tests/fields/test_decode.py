@@ -19,7 +19,7 @@ from graphpose.fields.decode import Decoder, build_decoder, in_threads
 from graphpose.fields.decoding.grouping import group_fields
 from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.spec import FieldSpec
-from graphpose.graphs.statistics import shipped_statistics
+from graphpose.graphs.statistics import StatisticsAccumulator, shipped_statistics
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
 
 SPEC = FieldSpec(COCO, 8)
@@ -299,10 +299,36 @@ def test_an_error_in_any_thread_is_raised():
 
 
 def test_joining_needs_statistics_in_units_of_the_area():
-    with pytest.raises(GraphposeError, match=r"join_fragments=True .* skeleton 'mpii'"):
-        build_decoder(FieldSpec(MPII, 8), DecoderConfig(join_fragments=True))
-    own = Skeleton("fox", ("nose", "tail"), ((0, 1),), (0.1, 0.1))
-    assert build_decoder(FieldSpec(own, 8)).spec.skeleton is own
+    own = FieldSpec(Skeleton("fox", ("nose", "tail"), ((0, 1),), (0.1, 0.1)), 8)
+    with pytest.raises(GraphposeError, match=r"join_fragments=True .* skeleton 'fox' has none; .* statistics=train"):
+        build_decoder(own, DecoderConfig(join_fragments=True))
+    assert build_decoder(own).statistics is None
+
+
+def test_mpii_s_statistics_in_head_sizes_are_read_in_those_of_its_areas():
+    joining = build_decoder(FieldSpec(MPII, 8), DecoderConfig(join_fragments=True)).statistics
+    assert joining.scale_rule == "sqrt_area"
+    np.testing.assert_allclose(joining.offset_mean, shipped_statistics(MPII).offset_mean / 3.6)
+
+
+def two_parts(shift):
+    """A skeleton of two limbs that nothing connects, and 200 persons of it: the second limb lies below the first."""
+    skeleton = Skeleton("kite", ("a", "b", "c", "d"), ((0, 1), (2, 3)), (0.05,) * 4)
+    rng = np.random.default_rng(0)
+    xy = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) + rng.normal(0, 0.03, (200, 4, 2))
+    accumulator = StatisticsAccumulator(skeleton)
+    accumulator.update(np.concatenate([xy * 60, np.full((200, 4, 1), 2)], axis=2), np.full(200, 60.0))
+    person = np.array([[[60, 60, 2], [120, 60, 2], [60, 120 + shift, 2], [120, 120 + shift, 2]]], np.float32)
+    return FieldSpec(skeleton, 8), person, accumulator.result()
+
+
+@pytest.mark.parametrize(("shift", "poses"), [(0, 1), (90, 2)])
+def test_a_skeleton_in_two_parts_is_put_together_by_its_own_statistics(shift, poses):
+    spec, person, statistics = two_parts(shift)
+    fields = fields_of(person, np.full(1, 60.0), spec, (257, 257))
+    assert len(build_decoder(spec)(*fields)) == 2
+    assert len(build_decoder(spec, statistics=statistics)(*fields)) == poses
+    assert len(build_decoder(spec, DecoderConfig(join_fragments=False), statistics)(*fields)) == 2
 
 
 def test_fragments_are_joined_where_statistics_are_shipped_unless_refused():

@@ -335,3 +335,23 @@ def test_what_is_no_statistics_file_is_refused(tmp_path):
         load_statistics(tmp_path / "e.json")
     with pytest.raises(GraphposeError, match=r"must end in \.npz or \.json"):
         shipped_statistics(COCO).save(tmp_path / "e.txt")
+
+
+@pytest.mark.parametrize("labelled", [0.1, 0.9])  # few labels leave pairs without any distance
+def test_plain_values_are_json_and_come_back_exactly(labelled):
+    statistics = accumulate(*persons(3, 6, labelled=labelled))
+    text = json.dumps(statistics.to_dict(), allow_nan=False)
+    back = PoseStatistics.from_dict(json.loads(text))
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(back, name), getattr(statistics, name), err_msg=name)
+    assert (back.keypoints, back.scale_rule, back.provenance) == (COCO.keypoints, "sqrt_area", {"persons": 6})
+
+
+def test_head_sizes_are_a_known_share_of_the_root_of_mpii_s_areas():
+    heads = shipped_statistics(MPII)
+    areas = heads.in_sqrt_area()
+    assert areas.scale_rule == "sqrt_area"
+    np.testing.assert_allclose(areas.mean * 3.6, heads.mean)
+    np.testing.assert_array_equal(areas.count, heads.count)
+    assert shipped_statistics(COCO).in_sqrt_area() is shipped_statistics(COCO)
+    assert dataclasses.replace(heads, scale_rule="bbox_diagonal").in_sqrt_area() is None

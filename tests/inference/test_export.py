@@ -8,10 +8,11 @@ import torch
 from graphpose.data.loader import normalise
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import FieldSpec
+from graphpose.graphs.statistics import shipped_statistics
 from graphpose.inference.export import MIN_SIZE, contract_metadata, export_onnx, export_program, read_contract
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
-from graphpose.skeleton import CROWDPOSE, Skeleton
+from graphpose.skeleton import COCO, CROWDPOSE, Skeleton
 
 # A small network with its own K and M; the test of the pyramid is that of the network itself.
 TINY = Skeleton("tiny", ("left", "right", "tail"), ((0, 1), (1, 2)), (0.05, 0.05, 0.1))
@@ -129,3 +130,10 @@ def test_the_contract_says_how_images_are_given_and_poses_decoded():
 def test_a_foreign_file_is_refused_naming_what_it_lacks():
     with pytest.raises(GraphposeError, match=r"not exported by graphpose: its metadata lack 'graphpose.skeleton'"):
         read_contract({"producer": "other"})
+
+
+def test_the_contract_has_the_statistics_that_travel_with_the_network():
+    network = PoseNetwork(PoseNetworkConfig(backbone="test_resnet", stem_pool=True))
+    assert read_contract(contract_metadata(network)).statistics is None
+    network.use_statistics(shipped_statistics(COCO))
+    assert read_contract(contract_metadata(network)).statistics.keypoints == COCO.keypoints

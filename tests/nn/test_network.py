@@ -1,6 +1,7 @@
 """The whole network: output contract, training behaviour, folding, checkpoints."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphpose.errors import GraphposeError
+from graphpose.graphs.statistics import shipped_statistics
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
@@ -249,6 +251,27 @@ def test_adjacency_without_statistics_for_the_skeleton_is_refused_naming_both():
     skeleton = Skeleton("robot", ("a", "b"), ((0, 1),), (0.1, 0.1))
     with pytest.raises(GraphposeError, match=r"adjacency 'soft' with skeleton 'robot'"):
         small(skeleton=skeleton, adjacency="soft")
+
+
+def test_statistics_of_a_training_set_are_handed_over_and_change_the_graph():
+    config = PoseNetworkConfig(**SMALL, adjacency="soft", statistics="train")
+    with pytest.raises(GraphposeError, match=r"statistics=train are those of a run's training set"):
+        PoseNetwork(config)
+    with pytest.raises(GraphposeError, match=r"statistics of skeleton 'mpii' .* do not fit skeleton 'coco'"):
+        PoseNetwork(config, pose_statistics=shipped_statistics(MPII))
+    far = dataclasses.replace(shipped_statistics(COCO), mean=9 * shipped_statistics(COCO).mean)
+    network = PoseNetwork(config, pose_statistics=shipped_statistics(COCO))
+    assert torch.equal(network.keypoint_graph.matrix, small(adjacency="soft").keypoint_graph.matrix)
+    network.use_statistics(far)
+    assert network.keypoint_graph.matrix.fill_diagonal_(0).max() < 0.1  # nearly an even share of all sixteen others
+    assert network.statistics() is far
+
+
+def test_a_file_of_statistics_travels_with_its_network(tmp_path):
+    shipped_statistics(CROWDPOSE).save(tmp_path / "own.json")
+    network = small(skeleton=CROWDPOSE, adjacency="hand_crafted", statistics=str(tmp_path / "own.json"))
+    assert network.pose_statistics is not None
+    assert small(skeleton=CROWDPOSE, statistics="shipped").pose_statistics is None
 
 
 def test_weights_of_another_skeleton_are_refused_naming_both_counts():

@@ -20,6 +20,8 @@ from graphpose.skeleton import ScaleRule, Skeleton
 
 # CrowdPose has no segment areas; its evaluator takes this share of the box (crowdposetools, cocoeval.computeOks).
 AREA_OF_BOX = 0.53
+# MPII has no segment areas; sqrt(area) in head sizes, see graphpose.data.mpii.
+SCALE_OF_HEAD = 3.6
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""Eq. 5 over what a network is trained on: the persons of a data set, of a mix of several, or of rendered scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from graphpose import __version__
+from graphpose.data.annotations.table import Annotations
+from graphpose.data.cache import CachedDataset
+from graphpose.data.coco import CocoDataset
+from graphpose.data.dataset import PoseDataset
+from graphpose.data.matched import MatchedDataset
+from graphpose.data.mix import MixedDataset
+from graphpose.errors import GraphposeError
+from graphpose.graphs.statistics import PoseStatistics, StatisticsAccumulator
+from graphpose.skeleton import Skeleton
+
+
+@dataclasses.dataclass
+class _Persons:
+    """Labelled persons of one source: (N, K, 3) keypoints, (N,) scales in pixels, and where they come from."""
+
+    keypoints: np.ndarray
+    scale: np.ndarray
+    file: Path | None = None
+
+
+def dataset_statistics(dataset: PoseDataset) -> PoseStatistics:
+    """Statistics of all labelled persons of a data set, in the unit of its skeleton.
+
+    Args:
+        dataset: as a run trains on it: of files only the chosen images, of a mix the persons of all its sets, each as
+            often as it is labelled and with the keypoints that its set labels.
+
+    Returns:
+        Statistics whose provenance names the files with their SHA-256, the persons, and of how many the size is unknown
+        or 0, which are left out.
+
+    Raises:
+        GraphposeError: no two keypoints are labelled in the same person of known size.
+    """
+    skeleton = dataset.skeleton
+    accumulator = StatisticsAccumulator(skeleton)
+    files: dict[str, str] = {}
+    without_size = 0
+    for source in _sources(dataset, skeleton):
+        usable = np.isfinite(source.scale) & (source.scale > 0)
+        without_size += int((~usable).sum())
+        accumulator.update(source.keypoints[usable], source.scale[usable])
+        if source.file is not None:
+            files[source.file.name] = _sha256(source.file)
+    provenance: dict[str, object] = {"files": files} if files else {"scenes": len(dataset)}
+    provenance |= {"images": len(dataset), "without_size": without_size}
+    return accumulator.result(provenance | {"computed_by": f"the run that trained on them, graphpose {__version__}"})
+
+
+def _sources(dataset: PoseDataset, skeleton: Skeleton) -> Iterator[_Persons]:
+    """Every source of a data set, its keypoints in the order of ``skeleton``."""
+    if isinstance(dataset, CachedDataset):
+        yield from _sources(dataset.dataset, skeleton)
+    elif isinstance(dataset, MixedDataset):
+        for one in dataset.datasets:
+            yield from _sources(one, skeleton)
+    elif isinstance(dataset, MatchedDataset):
+        for source in _sources(dataset.dataset, skeleton):
+            keypoints = source.keypoints[:, dataset.source]
+            keypoints[:, ~dataset.labelled] = 0
+            yield dataclasses.replace(source, keypoints=keypoints)
+    elif isinstance(dataset, CocoDataset):
+        annotations = dataset.annotations
+        rows = np.flatnonzero(annotations.labelled)
+        yield _Persons(annotations.keypoints[rows], _scales(annotations, skeleton)[rows], annotations.path)
+    else:
+        yield _of_records(dataset, skeleton)
+
+
+def _scales(annotations: Annotations, skeleton: Skeleton) -> np.ndarray:
+    """(A,) s_n of Eq. 5 as the skeleton measures it; NaN or 0 where it is not known."""
+    if skeleton.scale_rule == "head":
+        return annotations.head_size
+    if skeleton.scale_rule == "bbox_diagonal":
+        return np.hypot(annotations.bbox[:, 2], annotations.bbox[:, 3])
+    return np.sqrt(np.maximum(annotations.area, 0))
+
+
+def _of_records(dataset: PoseDataset, skeleton: Skeleton) -> _Persons:
+    """The persons of a data set that has no file, from its ground truth.
+
+    Raises:
+        GraphposeError: the skeleton is measured in head sizes, which such records do not have.
+    """
+    if skeleton.scale_rule == "head":
+        raise GraphposeError(
+            f"skeleton '{skeleton.name}' is measured in head sizes, which {type(dataset).__name__} does not have; name "
+            "a file of statistics"
+        )
+    records = [record for record in dataset.ground_truth()["annotations"] if not record["iscrowd"]]
+    keypoints = np.array([record["keypoints"] for record in records], np.float64)
+    keypoints = keypoints.reshape(len(records), dataset.skeleton.num_keypoints, 3)
+    if skeleton.scale_rule == "sqrt_area":
+        scale = np.sqrt(np.array([record["area"] for record in records], np.float64))
+    else:
+        scale = np.array([np.hypot(*record["bbox"][2:]) for record in records], np.float64)
+    labelled = (keypoints[:, :, 2] > 0).any(axis=1)
+    return _Persons(keypoints[labelled], scale[labelled])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
