@@ -33,6 +33,9 @@ class DataConfig:
         train_sets: several sets in place of ``train_annotations``, read into the skeleton of ``val_annotations``; of
             each annotations, images, weight and options, see :class:`~graphpose.data.config.TrainSetConfig`.
         epoch_images: images of an epoch of ``train_sets``; 0 for the sum of weight times images.
+        feature_passes: with ``given_features``, how often the trunk looks at what an epoch on images would take. Epoch
+            after epoch takes one pass after the other and begins anew.
+        features: with ``given_features``, folder that the features are kept in, for all runs that can use them.
         val_annotations: annotation file for evaluation, relative to ``data_root``.
         val_images: folder of its images, relative to ``data_root``.
         category: name or id of the keypoint category, for annotation files with several.
@@ -63,6 +66,8 @@ class DataConfig:
     train_images: str = ""
     train_sets: tuple[TrainSetConfig, ...] = ()
     epoch_images: int = 0
+    feature_passes: int = 4
+    features: str = "runs/features"
     val_annotations: str = ""
     val_images: str = ""
     category: str | int | None = None
@@ -75,7 +80,8 @@ class DataConfig:
     contact_sheet_images: int = 12
 
     def __post_init__(self) -> None:
-        for key in ("image_size", "batch_size", "evaluation_batch_size", "demo_train_scenes", "demo_val_scenes"):
+        counts = ("image_size", "batch_size", "evaluation_batch_size", "demo_train_scenes", "demo_val_scenes")
+        for key in (*counts, "feature_passes"):
             if getattr(self, key) < 1:
                 raise GraphposeError(f"{key}={getattr(self, key)} must be a positive whole number")
         for key in ("workers", "contact_sheet_images", "epoch_images"):

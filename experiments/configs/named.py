@@ -8,14 +8,25 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from experiments.configs import coco, coco_eight, coco_from_pifpaf, coco_local, crowdpose, demo, mpii, photographs
+from experiments.configs import (
+    coco,
+    coco_eight,
+    coco_from_pifpaf,
+    coco_local,
+    crowdpose,
+    demo,
+    endtoend,
+    frozen,
+    mpii,
+    photographs,
+)
 from experiments.configs.defaults import PAPER
 from experiments.configs.settings import GROUPED
 from graphpose.errors import GraphposeError
 
 NAMED_MODULES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (demo, coco, coco_local, coco_eight, coco_from_pifpaf, photographs, crowdpose, mpii)
+    for module in (demo, coco, coco_local, coco_eight, coco_from_pifpaf, photographs, frozen, endtoend, crowdpose, mpii)
 }
 NAMED: dict[str, dict[str, Any]] = {name: module.CONFIG for name, module in NAMED_MODULES.items()}
 DEFAULTS: dict[str, Any] = PAPER | demo.CONFIG

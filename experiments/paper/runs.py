@@ -30,7 +30,7 @@ State = Literal["missing", "running", "interrupted", "failed", "done"]
 DEAD_AFTER_SECONDS = 90
 
 # Where a run is made does not make it another run.
-MACHINE_KEYS = ("data_root", "device", "workers")
+MACHINE_KEYS = ("data_root", "device", "workers", "features")
 
 # Keys that came after runs had been made, with the value at which they leave a run what it was without them.
 LATER_KEYS: dict[str, Any] = {
@@ -53,6 +53,8 @@ LATER_KEYS: dict[str, Any] = {
     "tf32": "convolutions",
     "deterministic": False,
     "graph_layer": "dgcn",
+    "given_features": False,
+    "feature_passes": 4,
 }
 
 REFUSAL = "refused.txt"  # why the last start of a run came to nothing, beside its attempts

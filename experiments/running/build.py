@@ -23,6 +23,7 @@ from graphpose.checkpoint import (
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset, Weighted
 from graphpose.data.demo.dataset import DemoDataset
+from graphpose.data.features import stored_view
 from graphpose.data.loader import PoseLoader, make_loader
 from graphpose.data.mix import open_mix
 from graphpose.data.mosaic import CrowdTransform
@@ -148,15 +149,25 @@ def build_loaders(
         "rank": ranks.rank,
         "world_size": ranks.world_size,
     }
-    transform: Transform = TrainTransform(data.image_size, train.skeleton, settings.augment)
-    if settings.crowd.mosaic or settings.crowd.paste:
-        transform = CrowdTransform(transform, train, settings.crowd)
+    evaluated: Transform = EvalTransform(data.long_edge)
+    if settings.network.given_features:
+        transform = evaluated = stored_view
+    else:
+        transform = training_transform(settings, train)
     length = train.epoch_images if isinstance(train, Weighted) else len(train)
     drop_last = length > data.batch_size * ranks.world_size
     return (
         make_loader(train, transform, data.batch_size, shuffle=True, drop_last=drop_last, **shared),
-        make_loader(val, EvalTransform(data.long_edge), data.evaluation_batch_size, shuffle=False, **shared),
+        make_loader(val, evaluated, data.evaluation_batch_size, shuffle=False, **shared),
     )
+
+
+def training_transform(settings: Settings, train: PoseDataset) -> Transform:
+    """Random views of the training set's images, now and then composed of several."""
+    transform = TrainTransform(settings.data.image_size, train.skeleton, settings.augment)
+    if settings.crowd.mosaic or settings.crowd.paste:
+        return CrowdTransform(transform, train, settings.crowd)
+    return transform
 
 
 def pretrained_network(config: PoseNetworkConfig) -> Path | None:

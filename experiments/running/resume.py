@@ -15,7 +15,7 @@ CHECKPOINT = "checkpoint.pt"
 # what a run can be resumed with without becoming another run
 MAY_CHANGE = (
     "resume", "epochs", "evaluate_every", "checkpoint_every", "checkpoint_every_steps", "workers", "cache", "device",
-    "compile", "tf32", "deterministic", "accumulate", "data_root",
+    "compile", "tf32", "deterministic", "accumulate", "data_root", "features",
     "evaluation_batch_size", "decoder", "max_detections", "contact_sheet_images",
     "evaluator", "test_flip", "test_scales", "demo_val_scenes", "val_annotations", "val_images",
     "pretrained",  # the checkpoint's weights take their place

@@ -31,12 +31,14 @@ from experiments.running.epochs import (
     print_epoch,
     train_epoch,
 )
+from experiments.running.features import with_features
 from experiments.running.records import run_folder, send_artefacts, source_version
 from experiments.running.resume import CHECKPOINT
 from graphpose.checkpoint import card_of_successor, load_checkpoint, require_skeleton
 from graphpose.data.batch import Batch
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
+from graphpose.data.features import FeatureDataset
 from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.data.mix import MixedDataset
 from graphpose.device import describe_device, resolve_device
@@ -112,6 +114,8 @@ def train_and_evaluate(
     print(f"{describe_device(device)}{f', {ranks.world_size} ranks' if ranks.is_distributed else ''}", flush=True)
     train_set, val_set = build_datasets(build_settings(config).data, seed)
     settings = without_unknown_mirror_images(build_settings(config, train_set.skeleton))
+    if settings.network.given_features:
+        train_set, val_set = with_features(settings, train_set, val_set)
     train_loader, val_loader = build_loaders(settings, train_set, val_set, seed, ranks)
     content = load_checkpoint(checkpoint) if checkpoint else None
     path = None if checkpoint else pretrained_network(settings.network)
@@ -131,7 +135,7 @@ def train_and_evaluate(
     print("\n".join(train_set.skeleton.lines()), flush=True)
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
-    mix = train_set.dataset if isinstance(train_set, CachedDataset) else train_set
+    mix = train_set.dataset if isinstance(train_set, (CachedDataset, FeatureDataset)) else train_set
     if isinstance(mix, MixedDataset):
         print("\n".join(mix.lines()), flush=True)
     evaluation: Evaluation | None = None

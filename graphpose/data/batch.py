@@ -17,7 +17,7 @@ class Batch:
     Coordinates are pixels of the network's input image, pixel centres at integers, x then y.
 
     Attributes:
-        images: (B, 3, H, W) float32 in ImageNet normalisation.
+        images: (B, 3, H, W) float32 in ImageNet normalisation; of a set of features (B, C, h, w) float16.
         keypoints: (B, P, K, 3) float32; x, y, visibility (0 not labelled, 1 hidden, 2 visible). Padding persons have
             visibility 0 throughout; crowd regions are not persons and are not here.
         scales: (B, P) float32; sqrt(person area) in pixels; 0 for padding persons.
@@ -48,6 +48,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """H, W of the images in pixels, also where their features stand for them."""
+        return tuple(self.ignore.shape[-2:])  # type: ignore[return-value]
 
     @classmethod
     def empty(cls) -> Batch:

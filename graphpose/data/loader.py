@@ -257,21 +257,24 @@ def collate(items: Sequence[Warped]) -> Batch:
 
     Returns:
         Batch of B images of the largest height and width; padding is 0 (the mean colour) and ignored. B may be 0.
+        Features must be of one size.
     """
     samples = [item.sample for item in items]
-    height = max((s.image.shape[0] for s in samples), default=0)
-    width = max((s.image.shape[1] for s in samples), default=0)
+    features = [s.features for s in samples if s.features is not None]
+    height = max((s.ignore.shape[0] for s in samples), default=0)
+    width = max((s.ignore.shape[1] for s in samples), default=0)
     P = max((len(s.persons) for s in samples), default=0)
     K = samples[0].persons.keypoints.shape[1] if samples else 0
-    images = _allocate(len(items), 3, height, width)
+    images = _stack(features) if features else _allocate(len(items), 3, height, width)
     keypoints = torch.zeros(len(items), P, K, 3)
     scales = torch.zeros(len(items), P)
     ignore = _allocate(len(items), height, width, dtype=torch.bool)
     for i, sample in enumerate(samples):
-        h, w = sample.image.shape[:2]
-        images[i, :, h:], images[i, :, :h, w:] = 0, 0
+        h, w = sample.ignore.shape
         ignore[i, h:], ignore[i, :h, w:] = True, True
-        normalise(sample.image, out=images[i, :, :h, :w])
+        if not features:
+            images[i, :, h:], images[i, :, :h, w:] = 0, 0
+            normalise(sample.image, out=images[i, :, :h, :w])
         ignore[i, :h, :w] = torch.from_numpy(sample.ignore)
         keypoints[i, : len(sample.persons)] = torch.from_numpy(sample.persons.keypoints)
         scales[i, : len(sample.persons)] = torch.from_numpy(sample.persons.area).sqrt()
@@ -290,6 +293,13 @@ def collate(items: Sequence[Warped]) -> Batch:
         regions=regions,
         sources=[s.source for s in samples],
     )
+
+
+def _stack(features: Sequence[np.ndarray]) -> torch.Tensor:
+    """(B, C, h, w) in channels last of (h, w, C) each."""
+    stacked = _allocate(len(features), *features[0].shape, dtype=torch.float16)
+    np.stack(features, out=stacked.numpy())
+    return stacked.permute(0, 3, 1, 2)
 
 
 def _collate_known(

@@ -65,6 +65,8 @@ class Sample:
         regions: (H, W) uint8; which of the R regions a pixel belongs to, in images composed of others; None where there
             is one.
         source: name of the set that the image is from, for logs; empty where there is only one.
+        features: (h, w, C) float16; what a frozen trunk makes of the image, which is then left out (0 × 0 pixels); see
+            :mod:`graphpose.data.features`.
     """
 
     image: np.ndarray
@@ -75,3 +77,4 @@ class Sample:
     known: np.ndarray | None = None
     regions: np.ndarray | None = None
     source: str = ""
+    features: np.ndarray | None = None

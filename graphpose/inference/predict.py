@@ -39,7 +39,7 @@ KNOWN_AHEAD = 16  # frames without work that are taken at once
 
 def input_sizes(batch: Batch) -> list[tuple[int, int]]:
     """Height and width in pixels that each image of a batch covers of the network's input, without its padding."""
-    H, W = batch.images.shape[-2:]
+    H, W = batch.size
     scales = torch.linalg.det(batch.to_original[:, :, :2]).abs().sqrt().tolist()  # original pixels per input pixel
     return [
         (min(H, round(height / scale)), min(W, round(width / scale)))

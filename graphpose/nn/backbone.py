@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from graphpose.errors import GraphposeError
+from graphpose.nn.config import BackboneVariant
 from graphpose.nn.weights import bottleneck_blocks, load_weights, resolve_variant, use_v1_strides
 
 # Side of the images that features are measured on; above every backbone's coarsest stride.
@@ -43,11 +44,15 @@ class Backbone(nn.Module):
     Attributes:
         channels: C at each stride.
         variant: "v1" or "v1.5", where "auto" has been resolved.
+        input_channels: of what it takes.
+        input_stride: pixels per cell of that.
 
     Raises:
         GraphposeError: unknown name, a model that takes images of one size alone, a stride that the model lacks, a
             weights file that does not fit.
     """
+
+    input_channels, input_stride = 3, 1
 
     def __init__(
         self,
@@ -63,13 +68,7 @@ class Backbone(nn.Module):
         self.strides = tuple(strides)
         measured = _measure(name, stem_pool, dilate)
         levels = measured.levels
-        by_stride = {stride: index for index, (stride, _) in enumerate(levels)}  # the last stage of each stride
-        for stride in strides:
-            if stride not in by_stride:
-                raise GraphposeError(
-                    f"strides {tuple(strides)}: backbone '{name}' with stem_pool={stem_pool} and dilate={dilate} has "
-                    f"no features at stride {stride}, only at {', '.join(map(str, sorted(by_stride)))}"
-                )
+        by_stride = _stages(name, strides, stem_pool, dilate, levels)
         self.channels = {stride: levels[by_stride[stride]][1] for stride in strides}
         indices = sorted(by_stride[stride] for stride in strides)
         self.order = tuple(levels[index][0] for index in indices)
@@ -122,6 +121,71 @@ class Backbone(nn.Module):
         missing = [(self.multiple - size % self.multiple) % self.multiple for size in (W, H)]
         features = zip(self.order, self.features(F.pad(images, (0, missing[0], 0, missing[1]))), strict=True)
         return {s: level[..., : (H + s - 1) // s, : (W + s - 1) // s] for s, level in features}
+
+
+class GivenFeatures(nn.Module):
+    """Takes the place of a :class:`Backbone` that is frozen and whose features were computed before: hands them on.
+
+    Args:
+        name, stem_pool, dilate: whose features they are.
+        stride: of the features.
+        variant: kept as it is given.
+
+    Attributes:
+        channels, variant, input_channels, input_stride: as of a backbone; it takes what it gives.
+
+    Raises:
+        GraphposeError: unknown name, or a stride that the model lacks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stride: int,
+        variant: BackboneVariant = "auto",
+        stem_pool: bool = False,
+        dilate: bool = False,
+    ) -> None:
+        super().__init__()
+        levels = _measure(name, stem_pool, dilate).levels
+        channels = levels[_stages(name, (stride,), stem_pool, dilate, levels)[stride]][1]
+        self.name, self.variant, self.stride = name, variant, stride
+        self.channels = {stride: channels}
+        self.input_channels, self.input_stride = channels, stride
+
+    def freeze(self, weights: bool = True, statistics: bool = True) -> None:
+        """Nothing is here to be frozen."""
+
+    def forward(self, features: Tensor) -> dict[int, Tensor]:
+        """The features in float32, by their stride.
+
+        Args:
+            features: (B, C, h, w), any floating-point type.
+
+        Raises:
+            GraphposeError: another number of channels, as of images.
+        """
+        if features.shape[1] != self.input_channels:
+            raise GraphposeError(
+                f"this network was trained on the features of '{self.name}' at stride {self.stride} and takes "
+                f"{self.input_channels} channels of them, not {features.shape[1]}"
+                + (" of an image; it has no trunk" if features.shape[1] == 3 else "")
+            )
+        return {self.stride: features.float()}
+
+
+def _stages(
+    name: str, strides: Sequence[int], stem_pool: bool, dilate: bool, levels: Sequence[tuple[int, int]]
+) -> dict[int, int]:
+    """Index of the last stage of each stride; GraphposeError where the model lacks one of ``strides``."""
+    by_stride = {stride: index for index, (stride, _) in enumerate(levels)}
+    for stride in strides:
+        if stride not in by_stride:
+            raise GraphposeError(
+                f"strides {tuple(strides)}: backbone '{name}' with stem_pool={stem_pool} and dilate={dilate} has "
+                f"no features at stride {stride}, only at {', '.join(map(str, sorted(by_stride)))}"
+            )
+    return by_stride
 
 
 def _create(name: str, stem_pool: bool, dilate: bool, **options: Any) -> Any:

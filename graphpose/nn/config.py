@@ -35,15 +35,17 @@ class PoseNetworkConfig:
             (Caffe, Keras). "auto" believes what the weights file says of itself and takes v1.5 otherwise.
         stem_pool: keep the stem's max-pool. Without it a ResNet has strides 2, 4, 8, 16 in its four stages.
         dilate: keep the last stage at stride 16 by dilation; only with ``stem_pool``.
+        given_features: the network is given the backbone's features at its one stride in place of images and has no
+            trunk of its own. A run then freezes the trunk and computes its features of the training images once.
         adjacency: "none" is the PifPaf baseline without graphs, "full" connects all keypoints and learns W_d alone; the
             others name the columns of Table 1.
         gamma: γ of Eq. 6.
         strides: feature strides that get a DGCN head each (Eq. 9); the heads read fields at the largest.
         node_width: channels d per keypoint in a DGCM; 1 is the paper.
         graph_layers: graph convolutions per DGCM.
-        graph_layer: "dgcn" is the paper's (Eq. 4 and 8). "convolution" is the control for what graphs bring: a plain
-            1×1 convolution of all K·d channels in its place, at d = 1 with as many parameters but one; it reads no
-            graph and goes with adjacency "full" alone.
+        graph_layer: "dgcn", the paper's (Eq. 4 and 8), or "convolution", the control for what graphs bring. That is a
+            plain 1×1 convolution of all K·d channels in its place, at d = 1 with as many parameters but one; it reads
+            no graph and goes with adjacency "full" alone.
         absent_edges: how β of Eq. 8 sees an edge that is not in the graph: "zero" as written, "masked" as in SemGCN.
         graph_pool: 0 draws a fresh graph each iteration (Eq. 7); n > 0 draws one of n graphs sampled at the start
             (Fig. 2).
@@ -72,6 +74,7 @@ class PoseNetworkConfig:
     backbone_variant: BackboneVariant = "auto"
     stem_pool: bool = False
     dilate: bool = False
+    given_features: bool = False
     adjacency: Adjacency = "dynamic"
     gamma: float = 0.5
     strides: tuple[int, ...] = (16,)
@@ -147,6 +150,11 @@ class PoseNetworkConfig:
             raise GraphposeError(
                 "dilate=True with stem_pool=False: dilation holds the last stage at stride 16, where it is already "
                 "without the stem's max-pool; set stem_pool=True or dilate=False"
+            )
+        if self.given_features and len(self.strides) > 1:
+            raise GraphposeError(
+                f"given_features=True with strides {self.strides}: features are kept of one stride; give one, or "
+                "train on images"
             )
         if self.graph_layer == "convolution" and self.adjacency != "full":
             raise GraphposeError(

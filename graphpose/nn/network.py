@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF, FieldSpec
 from graphpose.graphs.statistics import PoseStatistics, shipped_statistics
-from graphpose.nn.backbone import Backbone
+from graphpose.nn.backbone import Backbone, GivenFeatures
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.dgcm import GraphPyramid
 from graphpose.nn.fold import fold_pyramid
@@ -73,15 +73,7 @@ class PoseNetwork(nn.Module):
         skeleton = config.skeleton
         self.spec = FieldSpec(skeleton, config.field_stride)
         self.base_stride = max(config.strides)
-        self.backbone = Backbone(
-            config.backbone,
-            config.strides,
-            config.pretrained,
-            config.backbone_variant,
-            config.stem_pool,
-            config.dilate,
-            config.norm_eps,
-        )
+        self.backbone: Backbone | GivenFeatures = given_features(config) if config.given_features else trunk(config)
         self.config = dataclasses.replace(config, backbone_variant=self.backbone.variant)
         self.keypoint_graph: KeypointGraph | None = None
         self.pif_pyramid: GraphPyramid | None = None
@@ -143,7 +135,8 @@ class PoseNetwork(nn.Module):
         """Fields of a batch of images.
 
         Args:
-            images: (B, 3, H, W) in ImageNet normalisation; any H and W.
+            images: (B, 3, H, W) in ImageNet normalisation; any H and W. With ``given_features`` (B, C, h, w), whose H
+                and W are h and w times the stride.
 
         Returns:
             "pif": (B, K, 5, h, w) and "paf": (B, M, 7, h, w), float32 with (h, w) = spec.size(H, W), channels as in
@@ -151,7 +144,8 @@ class PoseNetwork(nn.Module):
             "intermediate": list of (B, K, ceil(H / s), ceil(W / s)) confidence logits, one per DGCM: the PIF's DGCMs
             from fine to coarse, then the PAF's. Empty without graphs.
         """
-        B, _, H, W = images.shape
+        B, _, h, w = images.shape
+        H, W = h * self.backbone.input_stride, w * self.backbone.input_stride
         features = self.backbone(images)
         pif_features = paf_features = features[self.base_stride]
         intermediate: list[Tensor] = []
@@ -215,6 +209,24 @@ class PoseNetwork(nn.Module):
         """Inverse of :meth:`graph_state`."""
         if self.keypoint_graph is not None and state is not None:
             self.keypoint_graph.state = state.cpu().clone()
+
+
+def trunk(config: PoseNetworkConfig) -> Backbone:
+    """The trunk that a configuration names, with its pretrained weights."""
+    return Backbone(
+        config.backbone,
+        config.strides,
+        config.pretrained,
+        config.backbone_variant,
+        config.stem_pool,
+        config.dilate,
+        config.norm_eps,
+    )
+
+
+def given_features(config: PoseNetworkConfig) -> GivenFeatures:
+    """What hands on the features of that trunk."""
+    return GivenFeatures(config.backbone, config.strides[0], config.backbone_variant, config.stem_pool, config.dilate)
 
 
 def require_same_skeleton(config: PoseNetworkConfig, state: Mapping[str, Tensor]) -> None:

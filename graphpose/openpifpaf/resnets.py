@@ -160,7 +160,8 @@ def check_convolutions(network: PoseNetwork, stages: Mapping[str, Instance]) -> 
         GraphposeError: one has another kernel, stride, padding, dilation or number of groups; names it.
     """
     theirs = _named_modules(stages)
-    for name, conv in network.backbone.features.model.named_modules():
+    trunk: Any = network.backbone
+    for name, conv in trunk.features.model.named_modules():
         if not isinstance(conv, nn.Conv2d) or name not in theirs:
             continue
         for setting in ("kernel_size", "stride", "padding", "dilation", "groups"):

@@ -43,9 +43,8 @@ class TargetEncoder:
         with contextlib.nullcontext() if self.stream is None else torch.cuda.stream(self.stream):
             batch = batch.to(self.device, non_blocking=True)
             images = batch.images.contiguous(memory_format=self.memory_format)
-            height, width = images.shape[-2:]
             targets = encode(
-                batch.keypoints, batch.scales, self.spec, (height, width), batch.ignore, batch.known, batch.regions
+                batch.keypoints, batch.scales, self.spec, batch.size, batch.ignore, batch.known, batch.regions
             )
         ready = images, targets.pif, targets.paf
         if self.stream is not None:

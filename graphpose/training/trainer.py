@@ -397,8 +397,9 @@ class Trainer:
 def _dummy_batch(network: PoseNetwork) -> Batch:
     """A batch of one empty image of which nothing is known: no loss, for a rank that has no image in a step."""
     K, side = network.spec.skeleton.num_keypoints, 64
+    cells = side // network.backbone.input_stride
     return Batch(
-        images=torch.zeros(1, 3, side, side),
+        images=torch.zeros(1, network.backbone.input_channels, cells, cells),
         keypoints=torch.zeros(1, 0, K, 3),
         scales=torch.zeros(1, 0),
         ignore=torch.ones(1, side, side, dtype=torch.bool),

@@ -1,0 +1,24 @@
+"""Photographs with the trunk trained, fields at stride 8: the end-to-end twin of `frozen`.
+
+Data: as photographs.
+Hours: an epoch of 7,522 images takes about 20 minutes of one core.
+Score: none yet; `tables.py endtoend` compares graphs on it.
+
+    GRAPHPOSE_DATA=/data/sets python experiments/run.py with endtoend pretrained=WEIGHTS
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments.configs import photographs
+
+CONFIG: dict[str, Any] = photographs.CONFIG | {
+    "image_size": 160,
+    "long_edge": 192,
+    "upsample": 2,
+    "epochs": 6,
+    "evaluate_every": 6,
+    "contact_sheet_images": 0,
+    "augment": photographs.CONFIG["augment"] | {"long_edge": 160},
+}
