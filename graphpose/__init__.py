@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from graphpose.errors import GraphposeError as GraphposeError
     from graphpose.fields.decode import Decoder as Decoder
     from graphpose.fields.encode import encode as encode
+    from graphpose.graphs.dataset import KeypointGraphDataset as KeypointGraphDataset
     from graphpose.graphs.keypoint_graph import keypoint_graph as keypoint_graph
     from graphpose.graphs.keypoint_graph import to_dense as to_dense
     from graphpose.graphs.statistics import load_statistics as load_statistics
@@ -45,6 +46,7 @@ _HOME = {  # name → module, as in the block above
     "CROWDPOSE": "skeleton",
     "Decoder": "fields.decode",
     "GraphposeError": "errors",
+    "KeypointGraphDataset": "graphs.dataset",
     "MPII": "skeleton",
     "PoseNetwork": "nn.network",
     "PoseNetworkConfig": "nn.config",
