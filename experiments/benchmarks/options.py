@@ -87,5 +87,6 @@ def add_parsers(subparsers: Any) -> None:
     predict.add_argument("--long-edge", type=int, help="pixels, 0 for as is (default: the checkpoint's)")
     predict.add_argument("--batch-size", type=int, help="images per batch (default: 1 on a CPU, 16 on a GPU)")
     predict.add_argument("--precision", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    predict.add_argument("--compile", action="store_true", help="torch.compile the network")
     predict.add_argument("--draw", action=argparse.BooleanOptionalAction, default=True, help="draw the poses")
     predict.add_argument("--rounds", type=int, default=3, help="repetitions (default: %(default)s)")

@@ -24,7 +24,7 @@ from graphpose.data.loader import collate
 from graphpose.inference.frames import read_frames
 from graphpose.inference.job import predict_sources
 from graphpose.inference.outputs import OutputConfig
-from graphpose.inference.predict import Predictor, predict_fields
+from graphpose.inference.predict import Predictor
 from graphpose.inference.sources import Sources, find_sources
 
 STAGES = ("read", "network", "decode", "write")
@@ -33,8 +33,9 @@ STAGES = ("read", "network", "decode", "write")
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure; returns plain values for one JSON object."""
     predictor = Predictor.from_checkpoint(
-        options.checkpoint, device=options.device, long_edge=options.long_edge, precision=options.precision
-    )
+        options.checkpoint, device=options.device, long_edge=options.long_edge, precision=options.precision,
+        compile=options.compile,
+    )  # fmt: skip
     sources = find_sources(options.sources)
     size = options.batch_size or predictor.default_batch_size
     predict_once(predictor, sources, size, options.draw)  # compiles the decoder, fills the file cache
@@ -75,5 +76,5 @@ def network_alone(predictor: Predictor, sources: Sources, size: int) -> float:
     batches = [collate(frames[i : i + size]).images for i in range(0, len(frames), size)]
     started = time.perf_counter()
     for images in batches:
-        predict_fields(predictor.network, images, precision=predictor.precision, fusion=predictor.usage.fusion)
+        predictor.fields(images)
     return time.perf_counter() - started

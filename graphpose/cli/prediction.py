@@ -59,6 +59,9 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_option(parser)
     _add_output_options(parser)
     parser.add_argument("--batch-size", type=int, help="images per batch (default: 1 on a CPU, 16 on a GPU)")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile the network: minutes before the first image, then faster"
+    )
     add_decoder_option(parser)
     add_network_options(parser)
 
@@ -101,6 +104,7 @@ def run_predict(options: argparse.Namespace) -> int:
             scales=options.scales,
             decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
             precision=options.precision,
+            compile=options.compile,
         )
         if ranks.is_first:
             print("\n".join([*sources.lines(), predictor.usage.line()]), file=sys.stderr)

@@ -208,7 +208,7 @@ def fuse_fields(views: Sequence[Fields], mirrored: Sequence[bool], skeleton: Ske
     known[torch.tensor(list(mirrored))] = mirrored_limbs(skeleton)
     if not known.any(dim=0).all():
         raise GraphposeError("of a limb without a mirror image mirrored views alone say nothing; add the image itself")
-    weight = known.to(pafs)[:, None, :, None, None]
+    weight = known.to(pafs.device, pafs.dtype, non_blocking=True)[:, None, :, None, None]
     ones = torch.ones_like(weight[:, :, :1])
     return _fuse(pifs, ones, _PIF_VECTORS), _fuse(pafs, weight, _PAF_VECTORS)
 

@@ -29,6 +29,7 @@ from graphpose.fields.pose import Poses
 from graphpose.fields.spec import probabilities
 from graphpose.inference.frames import Frame, read_frames
 from graphpose.inference.sources import Video
+from graphpose.nn.compilation import compiled, compiler_failures_named
 from graphpose.nn.network import PoseNetwork
 from graphpose.packed import SHIPPED
 
@@ -195,6 +196,7 @@ class Predictor:
             defaults of :class:`~graphpose.fields.config.UsageConfig`.
         decoder: made for ``network.spec``; by default one with default thresholds.
         precision: autocast type of the network: "float32" for none, "bfloat16" or "float16".
+        compile: run the network through torch.compile, which takes minutes for the first image.
 
     Attributes:
         network: folded, see :meth:`PoseNetwork.fold`.
@@ -210,6 +212,7 @@ class Predictor:
         decoder: Decoder | None = None,
         *,
         precision: str = "float32",
+        compile: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise GraphposeError(f"precision '{precision}' must be one of {', '.join(PRECISIONS)}")
@@ -221,6 +224,7 @@ class Predictor:
                 network.spec, DecoderConfig.from_dict(content["decoder"]), network.pose_statistics
             )
         self.network = for_inference(network.eval() if network.folded else network.fold())
+        self._model = compiled(self.network) if compile else self.network
         self.precision = precision
         self.usage = usage or UsageConfig()
         self.decoder = decoder or build_decoder(network.spec, statistics=network.pose_statistics)
@@ -237,6 +241,7 @@ class Predictor:
         scales: Sequence[float] | None = None,
         decoder: DecoderConfig | None = None,
         precision: str = "float32",
+        compile: bool = False,
     ) -> Predictor:
         """A predictor with the network of a checkpoint, used as the checkpoint says.
 
@@ -248,6 +253,7 @@ class Predictor:
             scales: sizes to fuse, relative to the long edge.
             decoder: thresholds.
             precision: autocast type of the network.
+            compile: run the network through torch.compile, which takes minutes for the first image.
 
         Raises:
             GraphposeError: see :func:`graphpose.checkpoint.load_checkpoint`.
@@ -256,7 +262,8 @@ class Predictor:
         network = network_from_checkpoint(content, path, device)
         config = decoder or DecoderConfig.from_dict(content["decoder"])
         usage = usage_of(content).changed(long_edge, flip, scales)
-        return cls(network, usage, build_decoder(network.spec, config, network.pose_statistics), precision=precision)
+        decoding = build_decoder(network.spec, config, network.pose_statistics)
+        return cls(network, usage, decoding, precision=precision, compile=compile)
 
     @property
     def device(self) -> torch.device:
@@ -349,6 +356,14 @@ class Predictor:
         persons = Persons.empty(self.network.spec.skeleton.num_keypoints)
         return self.transform(Sample(image, persons, np.zeros(image.shape[:2], bool), image_id=0, file_name=""))
 
+    def fields(self, images: Tensor) -> Fields:
+        """What is decoded: PIF (B, K, 5, h, w) and PAF (B, M, 7, h, w) with probabilities, on the CPU.
+
+        Args:
+            images: (B, 3, H, W) in ImageNet normalisation, on any device.
+        """
+        return self._begin_images(images).finish()
+
     def stream(
         self,
         frames: Iterable[Frame[Warped]],
@@ -375,6 +390,9 @@ class Predictor:
         more = True
         waiting: collections.deque[_Waiting] = collections.deque()
         last: Future[None] | None = None
+        # as in fields_of_batches; one image at a time is for who wants it at once
+        ahead = int(self.device.type == "cuda" and size > 1)
+        begun: collections.deque[tuple[list[_Waiting], Batch, _Begun]] = collections.deque()
         clock = seconds if seconds is not None else {}
         with ThreadPoolExecutor(1) as thread:
             while more or waiting:
@@ -389,27 +407,33 @@ class Predictor:
                         still_open += waiting[-1].is_open
                 _add(clock, "read", started)
                 batch = _next_batch(waiting, size)
+                started = time.perf_counter()
                 if batch:
-                    fields, collated = self._fields(batch, clock)
+                    begun.append((batch, *self._begin(batch)))
+                due = begun.popleft() if begun and (len(begun) > ahead or not batch) else None
+                fields = due[2].finish() if due else None
+                _add(clock, "network", started)
                 if last is not None:
                     last.result()
-                last = thread.submit(self._decode, batch, *fields, collated, clock) if batch else None
+                last = thread.submit(self._decode, due[0], due[1], fields, clock) if due and fields else None
                 while waiting and waiting[0].is_settled:
                     one = waiting.popleft()
                     yield one.frame, one.poses
 
-    def _fields(self, batch: Sequence[_Waiting], seconds: dict[str, float]) -> tuple[Fields, Batch]:
-        started = time.perf_counter()
+    def _begin(self, batch: Sequence[_Waiting]) -> tuple[Batch, _Begun]:
+        """Hand frames to the network, from pinned memory where it is on a GPU."""
         collated = collate([one.frame.prepared for one in batch if one.frame.prepared is not None])
-        fields = predict_fields(self.network, collated.images, precision=self.precision, fusion=self.usage.fusion)
-        _add(seconds, "network", started)
-        return fields, collated
+        if self.device.type == "cuda":
+            collated = collated.pin_memory()
+        return collated, self._begin_images(collated.images)
 
-    def _decode(
-        self, waiting: Sequence[_Waiting], pif: Tensor, paf: Tensor, batch: Batch, seconds: dict[str, float]
-    ) -> None:
+    def _begin_images(self, images: Tensor) -> _Begun:
+        with compiler_failures_named():
+            return _begin(self._model, images, self.precision, self.usage.fusion)
+
+    def _decode(self, waiting: Sequence[_Waiting], batch: Batch, fields: Fields, seconds: dict[str, float]) -> None:
         started = time.perf_counter()
-        poses = self.decoder.decode_batch(pif, paf, image_sizes=input_sizes(batch))
+        poses = self.decoder.decode_batch(*fields, image_sizes=input_sizes(batch))
         for one, found, affine in zip(waiting, poses, batch.to_original, strict=True):
             one.poses = found.mapped(affine.numpy())
         _add(seconds, "decode", started)

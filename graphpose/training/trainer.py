@@ -24,6 +24,7 @@ from graphpose.data.batch import Batch
 from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
+from graphpose.nn.compilation import compiled, compiler_failures_named
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import NetworkOutputs, PoseNetwork
 from graphpose.training.backends import backends
@@ -137,12 +138,13 @@ class Trainer:
             backward and optimiser; the waiting is in it). Of a mix also <set>.images and <set>.loss for each set.
 
         Raises:
-            GraphposeError: a loss that is not finite, a loader process that died, no readable image in all the epoch.
+            GraphposeError: a loss that is not finite, a loader process that died, no readable image in all the epoch,
+                nothing to compile with where that is asked for.
         """
         self._set_modes()
         self.loader.set_epoch(self.epoch, self.step)
         self.meter.start()
-        with worker_failures_named(), backends(self.config, self.device):
+        with worker_failures_named(), compiler_failures_named(), backends(self.config, self.device):
             for batch in self._batches():
                 for message in batch.errors:
                     logger.warning("left out of training: %s", message)
@@ -270,7 +272,7 @@ class Trainer:
         if self._wrapped_for != frozen:  # gradients of other parameters are exchanged from here on
             self._model = self.ranks.wrap(self.network)
             if self.config.compile:
-                self._model = torch.compile(self._model)  # type: ignore[assignment]
+                self._model = compiled(self._model)
             self._wrapped_for = frozen
 
     def save(

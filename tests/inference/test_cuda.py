@@ -1,5 +1,6 @@
 """Inference on an emulated device: what it predicts, in which order, and what it waits for."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,12 +8,12 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
-from graphpose.fields.config import DecoderConfig, FusionConfig
+from graphpose.fields.config import DecoderConfig, FusionConfig, UsageConfig
 from graphpose.fields.decode import build_decoder
 from graphpose.fields.encode import encode, perfect_fields
 from graphpose.inference.evaluate import evaluate
 from graphpose.inference.export import export_program
-from graphpose.inference.predict import for_inference, predict_batches
+from graphpose.inference.predict import Predictor, for_inference, predict_batches
 from graphpose.inference.tune import collect_fields
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
@@ -26,9 +27,16 @@ GRAPHS = {
 }
 
 
+EAGER = DecoderConfig(peak_threshold=0.01, min_score=0.0, max_poses=5, join_fragments=False)
+
+
 def network_of(graph: str) -> PoseNetwork:
     torch.manual_seed(1)
-    return PoseNetwork(PoseNetworkConfig(backbone="test_resnet", stem_pool=True, **GRAPHS[graph])).eval()
+    network = PoseNetwork(PoseNetworkConfig(backbone="test_resnet", stem_pool=True, **GRAPHS[graph])).eval()
+    with torch.no_grad():  # fires everywhere, so that there are poses
+        network.pif_head.conv.bias.view(17, 5, -1)[:, 0] += 8
+        network.paf_head.conv.bias.view(19, 7, -1)[:, 0] += 8
+    return network
 
 
 def batches(count: int = 3, size: int = 64, broken: int = -1):
@@ -45,16 +53,16 @@ def batches(count: int = 3, size: int = 64, broken: int = -1):
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("fusion", [None, FusionConfig(True, (1.0, 0.5))])
 def test_poses_are_those_of_the_cpu_and_metrics_as_well(cuda, graph, fusion):
-    config = DecoderConfig(peak_threshold=1e-3, keypoint_threshold=1e-3, join_fragments=False)
     found = []
     for device in ("cpu", "cuda:1"):
         dataset, loader = batches()
         network = network_of(graph).to(device)
         found.append(
-            evaluate(network, build_decoder(network.spec, config), loader, dataset.ground_truth(), fusion=fusion)
+            evaluate(network, build_decoder(network.spec, EAGER), loader, dataset.ground_truth(), fusion=fusion)
         )
     assert found[0].results == found[1].results
     assert found[0].metrics == found[1].metrics
+    assert len(found[0].results) > 3
 
 
 def test_the_next_batch_is_with_the_network_while_one_is_decoded(cuda):
@@ -69,6 +77,30 @@ def test_the_next_batch_is_with_the_network_while_one_is_decoded(cuda):
     assert events == ["network", "network", "decode", "decode", "network", "decode"]
     assert seen == [[1], [2], [], [4]]
     assert [wait.operation for wait in cuda.waits] == ["event.synchronize"] * 3  # one for each batch that has an image
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("fusion", [(False, (1.0,)), (True, (1.0, 0.5))])
+def test_a_stream_of_images_has_the_cpu_s_poses_and_no_copy_waits(cuda, batch_size, fusion):
+    images = [DemoDataset(1, seed=n, size=size)[0].image for n, size in enumerate((64, 64, 96, 64, 96, 64))]
+    found = []
+    for device in ("cpu", "cuda:1"):
+        network = network_of("dynamic").to(device)
+        events = []
+        predictor = Predictor(network, UsageConfig(None, *fusion), build_decoder(network.spec, EAGER))
+        predictor.network.register_forward_pre_hook(lambda *_, events=events: events.append("network"))
+        decode = predictor._decode
+        predictor._decode = lambda *a, events=events, decode=decode: (events.append("decode"), decode(*a))[1]
+        cuda.waits.clear()
+        cuda.copies.clear()
+        found.append([poses.keypoints for poses in predictor(images, batch_size=batch_size)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-2)  # channels last on a GPU
+    assert sum(map(len, found[0])) > 5
+    assert {wait.operation for wait in cuda.waits} == {"event.synchronize"}
+    assert {kind for kind, _ in cuda.copies} == {"non-blocking"}
+    if not fusion[0] and batch_size == 2:  # one batch is decoded while the next is with the network
+        assert events[:3] == ["network", "network", "decode"]
 
 
 @pytest.mark.parametrize("graph", GRAPHS)

@@ -104,6 +104,29 @@ def test_a_list_gives_what_its_images_give_alone_in_any_batches(checkpoint, imag
     assert predictor([]) == []
 
 
+def failing(graph, inputs):
+    raise FileNotFoundError("no C++ compiler\nand a long story")
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_poses_and_one_line_where_there_is_no_compiler(
+    checkpoint, images, monkeypatch, tmp_path, capsys
+):
+    plain = Predictor.from_checkpoint(checkpoint, long_edge=0)
+    image, expected = plain.predict_file(images / "photo0.png")
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend="eager"))
+    found = Predictor.from_checkpoint(checkpoint, long_edge=0, compile=True)(image)
+    assert np.array_equal(found.keypoints, expected.keypoints)
+    monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend=failing))
+    command = ["predict", str(images), f"--checkpoint={checkpoint}", f"--out={tmp_path / 'out'}", "--compile"]
+    assert main(command) == 2
+    *_, line = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("graphpose: torch.compile has failed (")
+    assert "no C++ compiler); it needs a C++ compiler such as g++" in line
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == []
+
+
 def test_a_list_names_the_file_or_the_image_that_is_none(checkpoint, tmp_path):
     predictor = Predictor.from_checkpoint(checkpoint)
     with pytest.raises(GraphposeError, match=r"nothing\.jpg does not exist"):
