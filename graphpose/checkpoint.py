@@ -35,7 +35,7 @@ FORMAT = 2
 # Settings that a network with graphs has beside those of its baseline; its trunk and heads are the baseline's.
 GRAPH_SETTINGS = (
     "adjacency", "gamma", "node_width", "graph_layers", "graph_layer", "absent_edges", "graph_pool", "per_sample",
-    "evaluation_graph", "non_local", "statistics",
+    "evaluation_graph", "non_local", "statistics", "sample",
 )  # fmt: skip
 TRAILER = struct.Struct("<8sQ32s")  # magic, length of what is before it, SHA-256 of that
 MAGIC = b"graphpos"
@@ -78,6 +78,8 @@ def save_checkpoint(
     }
     if network.pose_statistics is not None:
         content["statistics"] = network.pose_statistics.to_dict()
+    if network.graph_source is not None:
+        content["graph"] = dict(network.graph_source)
     if card is not None:
         content["card"] = dict(card)
     path = Path(path)
@@ -283,7 +285,7 @@ def network_from_checkpoint(
     weights = content["ema"] if ema and content["ema"] is not None else content["network"]
     try:
         config = PoseNetworkConfig.from_dict(content["config"])
-        network = PoseNetwork.from_state(config, weights, statistics_of(content))
+        network = PoseNetwork.from_state(config, weights, statistics_of(content), content.get("graph"))
     except RuntimeError as error:
         raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {error}") from error
     return network.to(resolve_device(device)).eval()

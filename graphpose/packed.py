@@ -81,6 +81,8 @@ def pack(
     }
     if network.pose_statistics is not None:
         content["statistics"] = network.pose_statistics.to_dict()
+    if network.graph_source is not None:
+        content["graph"] = dict(network.graph_source)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path, metadata={METADATA_KEY: json.dumps(content)})
@@ -174,6 +176,7 @@ def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         "decoder": content["decoder"],
         "usage": content["usage"],
         "statistics": content.get("statistics"),
+        "graph": content.get("graph"),
         "card": content["card"],
         "training": {},
     }

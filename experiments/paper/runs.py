@@ -55,7 +55,11 @@ LATER_KEYS: dict[str, Any] = {
     "graph_layer": "dgcn",
     "given_features": False,
     "feature_passes": 4,
+    "sample": False,
 }
+
+# Keys whose value may be a file: what it holds makes the run, wherever it lies.
+FILE_KEYS = ("pretrained", "adjacency")
 
 REFUSAL = "refused.txt"  # why the last start of a run came to nothing, beside its attempts
 
@@ -95,7 +99,7 @@ class TableRun:
         if isinstance(usual["pretrained"], str):
             usual["pretrained"] = file_digest(usual["pretrained"])
         settings = tuple(
-            (key, file_digest(value) if key == "pretrained" else value)
+            (key, file_digest(value) if key in FILE_KEYS else value)
             for key, value in self.settings
             if key not in MACHINE_KEYS
         )
@@ -168,7 +172,7 @@ def file_digest(path: str) -> str:
 def headline(settings: Mapping[str, Any]) -> list[str]:
     """Settings as they stand in a table's name: not those of the machine, and of a file of weights only its name."""
     return [
-        f"{key}={Path(str(value)).name if key == 'pretrained' else value}"
+        f"{key}={Path(str(value)).name if key in FILE_KEYS else value}"
         for key, value in settings.items()
         if key not in MACHINE_KEYS
     ]

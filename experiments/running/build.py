@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -223,7 +224,7 @@ def build_network(
     """
     if resumed is not None:
         theirs = PoseNetworkConfig.from_dict(resumed["config"])
-        network = PoseNetwork.from_state(theirs, resumed["network"], statistics_of(resumed))
+        network = PoseNetwork.from_state(theirs, resumed["network"], statistics_of(resumed), resumed.get("graph"))
     elif pretrained is not None:
         path, theirs = Path(str(config.pretrained)), PoseNetworkConfig.from_dict(pretrained["config"])
         if theirs.adjacency == "none":
@@ -235,6 +236,7 @@ def build_network(
             network = network_from_checkpoint(pretrained, path, skeleton=config.skeleton).train()
             if statistics is not None:
                 network.use_statistics(statistics)
+            _require_same_graph(config, network.graph_source, path)
         _require_same_settings(config, network.config, path)
         if config.statistics is not None:
             network.config = dataclasses.replace(network.config, statistics=config.statistics)
@@ -242,6 +244,17 @@ def build_network(
         return PoseNetwork(config, pose_statistics=statistics)
     network.config = dataclasses.replace(network.config, pretrained=config.pretrained)
     return network
+
+
+def _require_same_graph(config: PoseNetworkConfig, source: Mapping[str, str] | None, path: Path) -> None:
+    """GraphposeError where the file of a graph is no longer the one that the pretrained network was made with."""
+    if source is None or source["source"] != config.adjacency or not Path(config.adjacency).is_file():
+        return
+    if hashlib.sha256(Path(config.adjacency).read_bytes()).hexdigest() != source["sha256"]:
+        raise GraphposeError(
+            f"adjacency '{config.adjacency}' has changed since the network in pretrained='{path}' was trained on it; "
+            "give the new graph another name and train its network anew"
+        )
 
 
 def _require_same_settings(config: PoseNetworkConfig, pretrained: PoseNetworkConfig, path: Path) -> None:

@@ -29,6 +29,8 @@ def run_info(options: argparse.Namespace) -> int:
     print(f"epochs trained: {content['training'].get('epoch', 'unknown')}")
     statistics = statistics_of(content)
     print(f"pose statistics: {statistics.line() if statistics else 'those shipped for the skeleton, if any'}")
+    if content.get("graph"):
+        print(f"graph: {content['graph']['source']}, SHA-256 {content['graph']['sha256']}")
     for name, value in content.get("card", {}).items():
         print(f"{name}: {value}")
     return 0

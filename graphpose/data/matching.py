@@ -6,6 +6,7 @@ Sets write the same joint as right_ankle, "Right Ankle", RAnkle, r_ankle or rank
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -74,27 +75,40 @@ def match_keypoints(source: Skeleton, target: Skeleton) -> np.ndarray:
     Raises:
         GraphposeError: when two keypoints of ``source`` mean the same, or none of them is found.
     """
-    by_part: dict[tuple[Side, str], list[int]] = {}
-    for index, name in enumerate(source.keypoints):
-        part = body_part(name)
-        if part is not None:
-            by_part.setdefault(part, []).append(index)
-    found = []
-    for name in target.keypoints:
-        part = body_part(name)
-        candidates = (
-            [source.keypoints.index(name)] if name in source.keypoints else by_part.get(part, []) if part else []
-        )
-        if len(candidates) > 1:
-            names = " and ".join(f"'{source.keypoints[i]}'" for i in candidates)
-            raise GraphposeError(
-                f"skeleton '{source.name}': {names} both mean '{name}' of skeleton '{target.name}'; rename the one "
-                "that is something else"
-            )
-        found.append(candidates[0] if candidates else -1)
+    found = match_names(source.keypoints, target.keypoints, f"skeleton '{source.name}'", f"skeleton '{target.name}'")
     if max(found) < 0:
         raise GraphposeError(
             f"skeleton '{source.name}' has no keypoint of skeleton '{target.name}'; it has "
             + ", ".join(source.keypoints)
         )
     return np.array(found, np.int64)
+
+
+def match_names(names: Sequence[str], keypoints: Sequence[str], source: str, target: str) -> list[int]:
+    """Where each keypoint of one list is found among the names of another: the same name, or else the same side and
+    part; −1 where there is none.
+
+    Args:
+        names: that are looked through.
+        keypoints: that are looked for.
+        source: what ``names`` are of, for messages.
+        target: what ``keypoints`` are of, for messages.
+
+    Raises:
+        GraphposeError: when two names mean the same keypoint.
+    """
+    by_part: dict[tuple[Side, str], list[int]] = {}
+    for index, name in enumerate(names):
+        part = body_part(name)
+        if part is not None:
+            by_part.setdefault(part, []).append(index)
+    found = []
+    for name in keypoints:
+        part = body_part(name)
+        candidates = [names.index(name)] if name in names else by_part.get(part, []) if part else []
+        if len(candidates) > 1:
+            both = " and ".join(f"'{names[i]}'" for i in candidates)
+            raise GraphposeError(f"{source}: {both} both mean '{name}' of {target}; rename the one that is something "
+                                 "else")  # fmt: skip
+        found.append(candidates[0] if candidates else -1)
+    return found

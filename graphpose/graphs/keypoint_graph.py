@@ -20,11 +20,12 @@ import copy
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
+from torch_geometric.utils import to_dense_adj
 
 from graphpose.errors import GraphposeError
 from graphpose.graphs.adjacency import adjacency_matrix
@@ -101,13 +102,31 @@ def edge_weights(data: Data) -> Tensor:
     return torch.ones(data.num_edges, device=data.edge_index.device) if weight is None else weight
 
 
-def to_dense(data: Data) -> Tensor:
-    """The (K, K) adjacency of one graph: entry [i, j] is the weight of the edge from j to i, 0 where there is none."""
+def to_dense(data: Data, *, rows: Literal["receive", "give"] = "receive") -> Tensor:
+    """The transpose of PyG's ``to_dense_adj``: entry [i, j] is the weight of the edge from j to i, so rows receive.
+
+    That is how this package, and PyG's dense layers, which multiply it with the nodes, read an adjacency.
+
+    Args:
+        data: one graph, or a PyG ``Batch`` of several.
+        rows: "give" has entry [i, j] for the edge from i to j, as ``to_dense_adj`` itself.
+
+    Returns:
+        (K, K); of a batch (B, N, N), N the most nodes of a graph in it. 0 where there is no edge.
+
+    Raises:
+        GraphposeError: ``rows`` is something else.
+    """
+    if rows not in ("receive", "give"):
+        raise GraphposeError(f"rows={rows!r} must be 'receive' or 'give'")
     weight = edge_weights(data)
+    if isinstance(data, Batch):
+        A = to_dense_adj(data.edge_index, data.batch, weight, batch_size=data.num_graphs)  # rows give
+        return A.mT if rows == "receive" else A
     source, target = data.edge_index
     A = weight.new_zeros(data.num_nodes, data.num_nodes)
     A[target, source] = weight
-    return A
+    return A if rows == "receive" else A.t()
 
 
 def from_dense(A: Tensor, nodes: Data | None = None) -> Data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -13,13 +14,18 @@ from graphpose.skeleton import COCO, Skeleton, get_skeleton
 AbsentEdges = Literal["zero", "masked"]
 Adjacency = Literal["none", "identity", "hand_crafted", "full", "soft", "dynamic"]
 BackboneVariant = Literal["auto", "v1", "v1.5"]
+# Layers that PyG has for dense adjacencies, beside the paper's and the control without a graph.
+PYG_LAYERS = ("DenseGCNConv", "DenseSAGEConv", "DenseGraphConv", "DenseGINConv", "DenseGATConv")
+GRAPH_LAYERS = ("dgcn", "convolution", *PYG_LAYERS)
+# What an adjacency of one's own is read from, beside a function.
+ADJACENCY_FILES = (".npy", ".npz", ".csv", ".graphml", ".json", ".adjlist")
 EvaluationGraph = Literal["ones", "expectation"]
-GraphLayerKind = Literal["dgcn", "convolution"]
 RegressionLoss = Literal["smooth_l1", "laplace"]
 ConfidenceReduction = Literal["mean", "sum_of_means"]
 RegressionReduction = Literal["sum", "mean"]
 ScaleActivation = Literal["softplus", "relu"]
 SpreadActivation = Literal["linear", "leaky_relu"]
+_IMPORTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,20 +44,22 @@ class PoseNetworkConfig:
         given_features: the network is given the backbone's features at its one stride in place of images and has no
             trunk of its own. A run then freezes the trunk and computes its features of the training images once.
         adjacency: "none" is the PifPaf baseline without graphs, "full" connects all keypoints and learns W_d alone; the
-            others name the columns of Table 1.
+            other names are the columns of Table 1; or the file of one's own (.npy, .npz, .csv, .graphml, .json,
+            .adjlist), or package.module:function of skeleton and statistics.
         gamma: γ of Eq. 6.
         strides: feature strides that get a DGCN head each (Eq. 9); the heads read fields at the largest.
         node_width: channels d per keypoint in a DGCM; 1 is the paper.
         graph_layers: graph convolutions per DGCM.
-        graph_layer: "dgcn", the paper's (Eq. 4 and 8), or "convolution", the control for what graphs bring. That is a
-            plain 1×1 convolution of all K·d channels in its place, at d = 1 with as many parameters but one; it reads
-            no graph and goes with adjacency "full" alone.
+        graph_layer: "dgcn", the paper's (Eq. 4 and 8); a layer of PyG on the same graph: DenseGCNConv, DenseSAGEConv,
+            DenseGraphConv, DenseGINConv, DenseGATConv; package.module:Class of their signature; or "convolution", the
+            control for what graphs bring. That is a plain 1×1 convolution of all K·d channels in its place, at d = 1
+            with as many parameters but one; it reads no graph and goes with adjacency "full" alone.
         absent_edges: how β of Eq. 8 sees an edge that is not in the graph: "zero" as written, "masked" as in SemGCN.
         graph_pool: 0 draws a fresh graph each iteration (Eq. 7); n > 0 draws one of n graphs sampled at the start
             (Fig. 2).
         per_sample: one graph per image in place of one per batch.
-        evaluation_graph: the graph of a trained "dynamic" network: "ones" (A_d = 1, the paper) or "expectation" (A_s,
-            the mean of what it was trained with).
+        evaluation_graph: the graph of a network that was trained with draws: "ones" (A_d = 1, the paper; of a graph of
+            one's own every edge that it has) or "expectation" (A_s, the mean of what it was trained with).
         non_local: the spatial non-local block after the graph convolutions.
         upsample: sub-pixel factor of the heads; the fields' stride is max(strides) / upsample.
         statistics: "train" for the pose statistics (M_d of Eq. 5) of the run's training set, "shipped" for those that
@@ -63,6 +71,7 @@ class PoseNetworkConfig:
         scale_factor: what the activated scale is multiplied by to be σ_k · sqrt(person area) in cells; 1 unless the
             weights were trained on another unit.
         spread_activation: of log b: "linear", or "leaky_relu", leaky_relu(x + 2) − 2, which is PifPaf's of 2019.
+        sample: draw a graph of one's own anew in each iteration, its weights being the probabilities of Eq. 7.
 
     Raises:
         GraphposeError: when settings contradict each other; the message names them.
@@ -75,12 +84,12 @@ class PoseNetworkConfig:
     stem_pool: bool = False
     dilate: bool = False
     given_features: bool = False
-    adjacency: Adjacency = "dynamic"
+    adjacency: Adjacency | str = "dynamic"
     gamma: float = 0.5
     strides: tuple[int, ...] = (16,)
     node_width: int = 1
     graph_layers: int = 2
-    graph_layer: GraphLayerKind = "dgcn"
+    graph_layer: str = "dgcn"
     absent_edges: AbsentEdges = "zero"
     graph_pool: int = 0
     per_sample: bool = False
@@ -92,6 +101,7 @@ class PoseNetworkConfig:
     scale_activation: ScaleActivation = "softplus"
     scale_factor: float = 1.0
     spread_activation: SpreadActivation = "linear"
+    sample: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.skeleton, str):
@@ -106,11 +116,9 @@ class PoseNetworkConfig:
 
     def _check_choices(self) -> None:
         choices = {
-            "adjacency": Adjacency,
             "absent_edges": AbsentEdges,
             "backbone_variant": BackboneVariant,
             "evaluation_graph": EvaluationGraph,
-            "graph_layer": GraphLayerKind,
             "scale_activation": ScaleActivation,
             "spread_activation": SpreadActivation,
         }
@@ -118,6 +126,17 @@ class PoseNetworkConfig:
             value, valid = getattr(self, name), get_args(literal)
             if value not in valid:
                 raise GraphposeError(f"{name} '{value}' is unknown; choose one of {', '.join(valid)}")
+
+        if self.adjacency not in get_args(Adjacency) and not self.own_adjacency:
+            raise GraphposeError(
+                f"adjacency '{self.adjacency}' is unknown; choose one of {', '.join(get_args(Adjacency))}, a file "
+                f"({', '.join(ADJACENCY_FILES)}) or package.module:function"
+            )
+        if self.graph_layer not in GRAPH_LAYERS and not _IMPORTED.fullmatch(self.graph_layer):
+            raise GraphposeError(
+                f"graph_layer '{self.graph_layer}' is unknown; choose one of {', '.join(GRAPH_LAYERS)} or "
+                "package.module:Class"
+            )
 
     def _check_numbers(self) -> None:
         if not self.strides or len(set(self.strides)) != len(self.strides):
@@ -166,10 +185,31 @@ class PoseNetworkConfig:
                 f"upsample {self.upsample} with strides {self.strides}: the factor must divide {max(self.strides)}"
             )
         for name, usual in (("graph_pool", 0), ("per_sample", False), ("evaluation_graph", "ones")):
-            if getattr(self, name) != usual and self.adjacency != "dynamic":
+            if getattr(self, name) != usual and not self.draws_graphs:
                 raise GraphposeError(
-                    f"{name}={getattr(self, name)} with adjacency '{self.adjacency}': only dynamic graphs are drawn"
+                    f"{name}={getattr(self, name)} with adjacency '{self.adjacency}': only dynamic graphs are drawn, "
+                    "and with sample=True those of one's own"
                 )
+        if self.sample and not self.own_adjacency:
+            raise GraphposeError(
+                f"sample=True with adjacency '{self.adjacency}': it is for a file or function of one's own; drawn from "
+                "A_s is adjacency 'dynamic'"
+            )
+        if self.graph_layer != "dgcn" and (self.adjacency == "none" or self.absent_edges != "zero"):
+            setting = "adjacency 'none'" if self.adjacency == "none" else f"absent_edges '{self.absent_edges}'"
+            raise GraphposeError(
+                f"graph_layer '{self.graph_layer}' with {setting}: one of both would change nothing, leave it out"
+            )
+
+    @property
+    def own_adjacency(self) -> bool:
+        """Whether the graph is one of the user's: a file or a function."""
+        return self.adjacency.endswith(ADJACENCY_FILES) or bool(_IMPORTED.fullmatch(self.adjacency))
+
+    @property
+    def draws_graphs(self) -> bool:
+        """Whether training draws a graph in each iteration (Eq. 7)."""
+        return self.adjacency == "dynamic" or self.sample
 
     @property
     def field_stride(self) -> int:

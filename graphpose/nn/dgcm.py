@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.graph_conv import GraphConv, KeypointConv
 from graphpose.nn.heads import CONFIDENCE_BIAS
+from graphpose.nn.layers import DenseLayer
 from graphpose.nn.non_local import NonLocal
 
 # Keys and values of the non-local blocks lie at this many pixels, whatever the stride of the features, so that
@@ -20,7 +21,7 @@ class GraphLayer(nn.Module):
     """One graph convolution with batch norm and ReLU, σ of Eq. 8.
 
     Args:
-        config: read for K, the node width and the kinds of layer and graph.
+        config: read for K, the node width, the kind of layer and of graph.
     """
 
     def __init__(self, config: PoseNetworkConfig) -> None:
@@ -28,11 +29,13 @@ class GraphLayer(nn.Module):
         K, d = config.skeleton.num_keypoints, config.node_width
         # Table 1: A_I is used in Eq. 4, every other graph in Eq. 8.
         learned = config.adjacency != "identity"
-        self.conv: GraphConv | KeypointConv = (
-            KeypointConv(d, d, K)
-            if config.graph_layer == "convolution"
-            else GraphConv(d, d, K, learned=learned, absent_edges=config.absent_edges, bias=False)
-        )
+        self.conv: GraphConv | KeypointConv | DenseLayer
+        if config.graph_layer == "dgcn":
+            self.conv = GraphConv(d, d, K, learned=learned, absent_edges=config.absent_edges, bias=False)
+        elif config.graph_layer == "convolution":
+            self.conv = KeypointConv(d, d, K)
+        else:
+            self.conv = DenseLayer(config.graph_layer, d, d)
         self.norm = nn.BatchNorm2d(K * d)
         self.shape = (K, d)
 

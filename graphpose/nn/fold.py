@@ -14,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from graphpose.nn.dgcm import DGCM, Downsample, GraphLayer, GraphPyramid
 from graphpose.nn.graph_conv import KeypointConv
+from graphpose.nn.layers import DenseLayer
 from graphpose.nn.non_local import NonLocal
 
 
@@ -44,8 +45,27 @@ class FoldedDGCM(nn.Module):
         return features + self.expand(self.non_local(x)), confidence
 
 
+class FixedGraphLayer(nn.Module):
+    """A graph layer and its batch norm on the one graph of evaluation, before its ReLU.
+
+    Args:
+        layer: whose parts are taken over.
+        adjacency: (K, K) of evaluation.
+    """
+
+    def __init__(self, layer: GraphLayer, adjacency: Tensor) -> None:
+        super().__init__()
+        self.conv, self.norm, self.shape = layer.conv, layer.norm, layer.shape
+        self.adjacency: Tensor
+        self.register_buffer("adjacency", adjacency.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, K·d, H, W) → (B, K·d, H, W)."""
+        return self.norm(self.conv(x.unflatten(1, self.shape), self.adjacency).flatten(1, 2))
+
+
 @torch.no_grad()
-def fold_graph_layer(layer: GraphLayer, adjacency: Tensor) -> nn.Conv2d:
+def fold_graph_layer(layer: GraphLayer, adjacency: Tensor) -> nn.Module:
     """One 1×1 convolution that equals the layer in evaluation mode, before its ReLU.
 
     Args:
@@ -53,18 +73,23 @@ def fold_graph_layer(layer: GraphLayer, adjacency: Tensor) -> nn.Conv2d:
         adjacency: (K, K) of evaluation.
 
     Returns:
-        K·d → K·d' convolution; its weight is the Kronecker product of β(W_d ⊙ A) and W, scaled by the batch norm.
+        K·d → K·d' convolution; its weight is the Kronecker product of β(W_d ⊙ A) and W, scaled by the batch norm. A
+        layer that is not affine (attention, a multilayer perceptron) stays as it is, with its graph.
     """
-    bias: Tensor | None = None
-    joint: Tensor
+    offset: Tensor | None = None
     if isinstance(layer.conv, KeypointConv):
-        joint = layer.conv.weight
+        joint: Tensor = layer.conv.weight
+    elif isinstance(layer.conv, DenseLayer):
+        if not layer.conv.affine:
+            return FixedGraphLayer(layer, adjacency)
+        joint, offset = layer.conv.joint(adjacency)
     else:
         relations, W, bias = layer.conv.relations(adjacency), layer.conv.weight, layer.conv.bias
         joint = torch.kron(relations.to(W.dtype), W)  # (K·d', K·d): row (i, a), column (j, b) is β_ij · W_ab
+        offset = None if bias is None else bias.repeat(len(adjacency))
     conv = nn.Conv2d(joint.shape[1], joint.shape[0], 1, device=joint.device, dtype=joint.dtype)
     conv.weight.copy_(joint[:, :, None, None])
-    nn.init.zeros_(conv.bias) if bias is None else conv.bias.copy_(bias.repeat(len(adjacency)))  # type: ignore
+    nn.init.zeros_(conv.bias) if offset is None else conv.bias.copy_(offset)  # type: ignore
     return fuse_conv_bn_eval(conv.eval(), layer.norm)
 
 

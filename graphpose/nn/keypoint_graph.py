@@ -47,12 +47,13 @@ class KeypointGraph(nn.Module):
     resume with a checkpoint, and trace under torch.compile. One seed gives the same graphs both ways.
 
     Args:
-        matrix: (K, K); A_I, A_h or A_s, the last also for "dynamic".
+        matrix: (K, K); A_I, A_h, A_s (also for "dynamic") or the user's own.
         config: ``adjacency``, ``graph_pool``, ``per_sample`` and ``evaluation_graph`` are read.
         seed: of the draws.
 
     Raises:
-        GraphposeError: when the matrix is not K × K, has entries outside of [0, 1] or a diagonal that is not 1.
+        GraphposeError: when the matrix is not K × K, has entries outside of [0, 1], or is none of the user's own and
+            has a diagonal that is not 1.
     """
 
     def __init__(self, matrix: Tensor, config: PoseNetworkConfig, seed: int = 0) -> None:
@@ -63,9 +64,11 @@ class KeypointGraph(nn.Module):
                 f"statistics '{config.statistics or 'shipped'}' with skeleton '{config.skeleton.name}': the adjacency "
                 f"is {tuple(matrix.shape)} where the skeleton has {K} keypoints"
             )
-        if not bool(((matrix >= 0) & (matrix <= 1)).all()) or not bool((matrix.diagonal() == 1).all()):
+        loops = config.own_adjacency or bool((matrix.diagonal() == 1).all())
+        if not bool(((matrix >= 0) & (matrix <= 1)).all()) or not loops:
             raise GraphposeError("an adjacency must lie in [0, 1] and have ones on its diagonal")
-        self.dynamic = config.adjacency == "dynamic"
+        self.dynamic = config.draws_graphs
+        self.complete = config.adjacency == "dynamic"
         self.per_sample = config.per_sample
         self.expectation = config.evaluation_graph == "expectation"
         self.matrix: Tensor
@@ -99,8 +102,10 @@ class KeypointGraph(nn.Module):
         if not self.dynamic:
             return self.matrix
         if not self.training:
-            # below Eq. 7: for inference A_d = 1
-            return self.matrix if self.expectation else torch.ones_like(self.matrix)
+            if self.expectation:
+                return self.matrix
+            # below Eq. 7: for inference A_d = 1, each edge of which A_s gives a chance to
+            return torch.ones_like(self.matrix) if self.complete else (self.matrix > 0).to(self.matrix.dtype)
         count = batch if self.per_sample else 1
         if self.pool is None:
             graphs = self._draw(count)
@@ -128,17 +133,30 @@ def configured_statistics(config: PoseNetworkConfig) -> PoseStatistics | None:
     return load_statistics(config.statistics).require(config.skeleton)
 
 
+def configured_source(config: PoseNetworkConfig, matrix: Tensor) -> dict[str, str]:
+    """What a checkpoint says of where a graph of the user's is from."""
+    from graphpose.graphs.custom_adjacency import adjacency_source  # as in configured_adjacency
+
+    return adjacency_source(config.adjacency, matrix)
+
+
 def configured_adjacency(config: PoseNetworkConfig, statistics: PoseStatistics | None = None) -> Tensor:
-    """(K, K) float32 matrix of the configured graph: A_I, A_h, all ones or A_s (the last also for "dynamic").
+    """(K, K) float32 matrix of the configured graph: A_I, A_h, all ones, A_s (also for "dynamic") or the user's own.
 
     Args:
-        config: names the graph.
+        config: names the graph. A function of the user's is imported and called.
         statistics: M_d; None takes what ``config`` names, or those shipped for the skeleton.
 
     Raises:
-        GraphposeError: no statistics for the skeleton, or statistics of another one.
+        GraphposeError: no statistics for the skeleton, or statistics of another one; or the user's graph is none of
+            these keypoints.
     """
     try:
+        if config.own_adjacency:
+            from graphpose.graphs.custom_adjacency import custom_adjacency  # imports PyG, which other graphs do without
+
+            known = statistics or (None if config.statistics == "train" else configured_statistics(config))
+            return custom_adjacency(config.adjacency, config.skeleton, known).float()
         statistics = statistics or configured_statistics(config)
         return adjacency_matrix(config.skeleton, config.adjacency, statistics, config.gamma).float()
     except GraphposeError as error:

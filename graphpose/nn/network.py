@@ -14,13 +14,19 @@ from torch import Tensor, nn
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF, FieldSpec
+from graphpose.graphs.own_code import require_allowed
 from graphpose.graphs.statistics import PoseStatistics, shipped_statistics
 from graphpose.nn.backbone import Backbone, GivenFeatures
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.dgcm import GraphPyramid
 from graphpose.nn.fold import fold_pyramid
 from graphpose.nn.heads import FieldHead
-from graphpose.nn.keypoint_graph import KeypointGraph, configured_adjacency, configured_statistics
+from graphpose.nn.keypoint_graph import (
+    KeypointGraph,
+    configured_adjacency,
+    configured_source,
+    configured_statistics,
+)
 
 # What a DGCN has beside the trunk and the heads of its baseline.
 GRAPH_MODULES = ("keypoint_graph", "pif_pyramid", "paf_pyramid")
@@ -55,6 +61,7 @@ class PoseNetwork(nn.Module):
             those shipped for the skeleton are meant.
         config: as given, with ``backbone_variant`` resolved.
         spec: the fields' skeleton and stride.
+        graph_source: of a graph of the user's, see :func:`~graphpose.graphs.custom_adjacency.adjacency_source`.
         base_stride: stride of the features that the heads read.
         folded: made by :meth:`fold`.
 
@@ -78,9 +85,11 @@ class PoseNetwork(nn.Module):
         self.keypoint_graph: KeypointGraph | None = None
         self.pif_pyramid: GraphPyramid | None = None
         self.paf_pyramid: GraphPyramid | None = None
+        self.graph_source: dict[str, str] | None = None
         if adjacency is None:
             if config.adjacency != "none":
                 adjacency = configured_adjacency(config, pose_statistics)
+                self.graph_source = configured_source(config, adjacency) if config.own_adjacency else None
             if pose_statistics is None and config.statistics not in (None, "train", "shipped"):
                 pose_statistics = configured_statistics(config)
         self.pose_statistics = pose_statistics and pose_statistics.require(skeleton)
@@ -95,7 +104,11 @@ class PoseNetwork(nn.Module):
 
     @classmethod
     def from_state(
-        cls, config: PoseNetworkConfig, state: Mapping[str, Tensor], pose_statistics: PoseStatistics | None = None
+        cls,
+        config: PoseNetworkConfig,
+        state: Mapping[str, Tensor],
+        pose_statistics: PoseStatistics | None = None,
+        graph_source: Mapping[str, str] | None = None,
     ) -> PoseNetwork:
         """The network of a checkpoint; needs neither the statistics nor the weights file it was built from.
 
@@ -103,13 +116,17 @@ class PoseNetwork(nn.Module):
             config: the ``config`` attribute of the network that ``state`` is from.
             state: its state dict.
             pose_statistics: that travel with it.
+            graph_source: where its graph is from; neither a file nor a function is looked at.
 
         Raises:
-            GraphposeError: when the two do not fit; names the settings.
+            GraphposeError: when the two do not fit; names the settings. Or the layers are of a class that may not be
+                imported for a file's sake, see :func:`~graphpose.graphs.own_code.require_allowed`.
         """
         require_same_skeleton(config, state)
+        require_allowed(config.graph_layer)
         adjacency = state.get("keypoint_graph.matrix")
         network = cls(dataclasses.replace(config, pretrained=False), adjacency, pose_statistics)
+        network.graph_source = None if graph_source is None else dict(graph_source)
         network.load_state_dict(state)
         return network
 

@@ -29,7 +29,7 @@ def graph_layers(network: PoseNetwork) -> Iterator[tuple[str, torch.nn.Module]]:
             if not isinstance(dgcm, DGCM):
                 raise GraphposeError("a folded network has no W_d left; look at the network it was folded from")
             for number, layer in enumerate(dgcm.layers, start=1):
-                if layer.conv.W_d is not None:  # type: ignore[union-attr]
+                if getattr(layer.conv, "W_d", None) is not None:
                     yield f"{head} F{stride} layer {number}", layer.conv  # type: ignore[misc]
 
 

@@ -68,7 +68,7 @@ def test_a_run_leaves_a_folder_with_everything(tmp_path):
         ({"loss": 3}, r"'loss' is a group; set loss\.<name>"),
         (
             {"adjacency": "dinamic"},
-            "adjacency=dinamic must be one of none, identity, hand_crafted, full, soft, dyn",
+            "adjacency 'dinamic' is unknown; choose one of none, identity, hand_crafted, full, soft, dynamic, a file",
         ),
         ({"adjacency": "none", "strides": [16, 8]}, r"strides \(16, 8\) with adjacency 'none'"),
         ({"data": "imagenet"}, "data=imagenet must be one of demo, coco, crowdpose, mpii"),
@@ -83,6 +83,15 @@ def test_a_run_leaves_a_folder_with_everything(tmp_path):
         ({"milestones": 5}, "milestones=5 must be a list"),
         ({"strides": ["a"]}, r"strides=\['a'\] must be a list, each of it a whole number"),
         ({"loss": {"pif_offset": "x"}}, r"loss\.pif_offset=x must be a number"),
+        ({"adjacency": 3}, "adjacency=3 must be one of none, .*, dynamic or a text or None"),
+        (
+            {"graph_layer": "GCNConv"},
+            "graph_layer 'GCNConv' is unknown; choose one of dgcn, .*DenseGATConv or pack",
+        ),
+        ({"sample": True}, "sample=True with adjacency 'dynamic': it is for a file or function"),
+        ({"adjacency": "a.csv", "per_sample": True}, "only dynamic graphs are drawn, and with sample=True those of"),
+        ({"adjacency": "none", "graph_layer": "DenseGATConv"}, "graph_layer 'DenseGATConv' with adjacency 'none'"),
+        ({"absent_edges": "masked", "graph_layer": "DenseGATConv"}, "'DenseGATConv' with absent_edges 'masked'"),
         ({"statistics": 3}, "statistics=3 must be a text or None"),
         ({"pretrained": 1}, "pretrained=1 must be True or False or a text"),
         ({"augment": {"scale": [1.0]}}, r"augment\.scale=\[1\.0\] must be a list of 2, each of it a number"),
@@ -104,7 +113,10 @@ def test_a_wrong_configuration_is_refused_naming_the_key(changes, message):
     [
         {"adjacency": None}, {"pretrained": "weights.pth"}, {"pretrained": True}, {"statistics": "m_d.npz"},
         {"long_edge": 641}, {"long_edge": None}, {"augment": {"long_edge": None}}, {"test_scales": 1.0},
-        {"test_scales": [1]}, {"gamma": 1}, {"strides": (16, 8)}, {"image_ids": [3]}, {"seed": 7},
+        {"test_scales": [1]},
+        {"adjacency": "mine/graph.csv", "sample": True, "evaluation_graph": "expectation"},
+        {"adjacency": "package.module:function"}, {"graph_layer": "DenseGATConv"}, {"graph_layer": "package:Layer"},
+        {"gamma": 1}, {"strides": (16, 8)}, {"image_ids": [3]}, {"seed": 7},
     ],
 )  # fmt: skip
 def test_values_of_every_kind_that_a_key_takes_are_taken(changes):

@@ -116,6 +116,22 @@ def test_rows_receive():
     assert list(graph.edges(data="weight")) == [(1, 0, pytest.approx(0.7))]
 
 
+@pytest.mark.parametrize("rows", ["receive", "give"])
+def test_a_batch_is_dense_graph_by_graph_as_pyg_has_it_but_for_the_transpose(rows):
+    graphs = [keypoint_graph(COCO, "soft"), keypoint_graph(CROWDPOSE, "soft"), keypoint_graph(MPII, "hand_crafted")]
+    batch = batch_graphs(graphs)
+    dense = to_dense(batch, rows=rows)
+    assert dense.shape == (3, 17, 17)
+    pyg = to_dense_adj(batch.edge_index, batch.batch, batch.edge_weight)
+    assert torch.equal(dense, pyg if rows == "give" else pyg.mT)
+    for A, graph in zip(dense, graphs, strict=True):
+        K = graph.num_nodes
+        assert torch.equal(A[:K, :K], to_dense(graph, rows=rows))
+        assert A[K:].count_nonzero() == A[:, K:].count_nonzero() == 0
+    with pytest.raises(GraphposeError, match="rows='send' must be 'receive' or 'give'"):
+        to_dense(graphs[0], rows="send")
+
+
 def test_networkx_graphs_speak_in_names():
     soft = keypoint_graph(COCO, "soft", layout=True)
     graph = to_networkx(soft)

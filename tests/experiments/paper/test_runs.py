@@ -259,6 +259,7 @@ def test_where_a_run_is_made_does_not_make_it_another_run(tmp_path):
     for path in (here, there, other):
         path.parent.mkdir()
         path.write_bytes(b"other" if path is other else b"weights")
+        path.with_suffix(".npy").write_bytes(path.read_bytes())
     (run,) = runs_of(**common, pretrained=str(here))
     (elsewhere,) = runs_of(**common, pretrained=str(there), workers="7", data_root="/sets")
     assert elsewhere.folder == run.folder
@@ -268,10 +269,13 @@ def test_where_a_run_is_made_does_not_make_it_another_run(tmp_path):
     assert elsewhere.device == "auto"
     different = [
         {"pretrained": str(other)}, {"pretrained": "True"}, {"pretrained": "missing.pth"},
+        {"adjacency": str(there.with_suffix(".npy"))}, {"adjacency": str(other.with_suffix(".npy"))},
         {"statistics": "a/stats.npz"}, {"statistics": "b/stats.npz"},
         {"train_annotations": "a/train.json"}, {"train_annotations": "b/train.json"},
     ]  # fmt: skip
-    assert len({runs_of(**common, **settings)[0].folder for settings in different} | {run.folder}) == 8
+    assert len({runs_of(**common, **settings)[0].folder for settings in different} | {run.folder}) == 10
+    graphs = [runs_of(**common, adjacency=str(path.with_suffix(".npy")))[0] for path in (here, there)]
+    assert graphs[0].folder == graphs[1].folder
     assert table_runs.headline({"pretrained": str(here), "workers": 7, "epochs": 3}) == [
         "pretrained=model.safetensors", "epochs=3"
     ]  # fmt: skip
