@@ -27,6 +27,7 @@ from graphpose.nn.keypoint_graph import (
     configured_source,
     configured_statistics,
 )
+from graphpose.skeleton import Skeleton
 
 # What a DGCN has beside the trunk and the heads of its baseline.
 GRAPH_MODULES = ("keypoint_graph", "pif_pyramid", "paf_pyramid")
@@ -182,6 +183,20 @@ class PoseNetwork(nn.Module):
         """As in torch, after :func:`require_same_skeleton`."""
         require_same_skeleton(self.config, state_dict)
         return super().load_state_dict(state_dict, strict, assign)
+
+    def use_skeleton(self, skeleton: Skeleton) -> None:
+        """Take another skeleton of the same keypoints and limbs, which may have other sigmas and flip pairs.
+
+        Raises:
+            GraphposeError: its keypoints or limbs are others, which are what the channels mean.
+        """
+        own = self.spec.skeleton
+        if (skeleton.keypoints, skeleton.limbs) != (own.keypoints, own.limbs):
+            raise GraphposeError(
+                f"skeleton '{skeleton.name}' has other keypoints or limbs than the network's, '{own.name}'"
+            )
+        self.config = dataclasses.replace(self.config, skeleton=skeleton)
+        self.spec = FieldSpec(skeleton, self.spec.stride)
 
     def fold(self) -> PoseNetwork:
         """A copy for inference whose DGCMs are plain convolutions: softmax(W_d) · W and batch norms are folded.
