@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphpose.device import resolve_device
 from graphpose.errors import GraphposeError
@@ -26,7 +26,7 @@ from graphpose.fields.config import UsageConfig
 from graphpose.graphs.statistics import PoseStatistics
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import GRAPH_MODULES, PoseNetwork
-from graphpose.packed import SUFFIX, unpack
+from graphpose.packed import SHIPPED, SHIPPED_NAME, SUFFIX, is_packed, unpack
 from graphpose.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -177,11 +177,23 @@ def find_checkpoint_file(path: Path | str) -> Path:
     return path / RUN_CHECKPOINT if path.is_dir() else path
 
 
+def named_network(name: str) -> Path | None:
+    """The checkpoint or packed network that a setting names: "shipped", a file, or the folder of a run; None where it
+    names something else, as a file of a backbone's weights, or nothing is shipped."""
+    path = SHIPPED if name == SHIPPED_NAME else find_checkpoint_file(name)
+    return path if is_checkpoint(path) or is_packed(path) else None
+
+
 def usage_of(content: Mapping[str, Any]) -> UsageConfig:
     """How the network of a checkpoint wants images: as it says, as its run evaluated it, or the defaults."""
     if "usage" in content:
         return UsageConfig.from_dict(content["usage"])
     return UsageConfig.from_run(content["training"].get("configuration", {}))
+
+
+def weights_of(content: Mapping[str, Any], *, ema: bool = True) -> Mapping[str, Tensor]:
+    """The weights of a checkpoint; of both the averaged ones, where it has them and they are asked for."""
+    return content["ema"] if ema and content["ema"] is not None else content["network"]
 
 
 def statistics_of(content: Mapping[str, Any]) -> PoseStatistics | None:
@@ -282,7 +294,7 @@ def network_from_checkpoint(
     """As :func:`load_network`, from the content of a checkpoint that was read already; ``path`` is for messages."""
     if skeleton is not None:
         require_skeleton(content, skeleton, path)
-    weights = content["ema"] if ema and content["ema"] is not None else content["network"]
+    weights = weights_of(content, ema=ema)
     try:
         config = PoseNetworkConfig.from_dict(content["config"])
         network = PoseNetwork.from_state(config, weights, statistics_of(content), content.get("graph"))
@@ -345,7 +357,7 @@ def baseline_with_graphs(
             )
     config = dataclasses.replace(baseline, pretrained=False, **{"adjacency": "dynamic", **settings})
     network = PoseNetwork(config, pose_statistics=pose_statistics or statistics_of(content))
-    weights = content["ema"] if ema and content["ema"] is not None else content["network"]
+    weights = weights_of(content, ema=ema)
     try:
         missing, unexpected = network.load_state_dict(weights, strict=False)
     except RuntimeError as error:

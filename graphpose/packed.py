@@ -24,6 +24,7 @@ from graphpose.nn.network import PoseNetwork
 
 FORMAT = 1
 SUFFIX = ".safetensors"
+SHIPPED_NAME = "shipped"  # what it is called in settings
 SHIPPED = Path(__file__).parent / "shipped" / f"people{SUFFIX}"  # what is used where no checkpoint is named
 METADATA_KEY = "graphpose"
 SCALE = ".scale"

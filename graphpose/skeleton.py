@@ -71,10 +71,12 @@ class Skeleton:
                 raise GraphposeError(f"skeleton '{self.name}': limb ({a}, {b}) stands twice")
             seen.add(frozenset((a, b)))
         ends = list(itertools.chain.from_iterable(self.flip_pairs or ()))
-        if len(set(ends)) < len(ends) or not set(ends) <= set(range(K)):
+        if not set(ends) <= set(range(K)):
+            raise GraphposeError(f"skeleton '{self.name}': flip pairs {self.flip_pairs} must join keypoints 0..{K - 1}")
+        twice = next((self.keypoints[end] for n, end in enumerate(ends) if end in ends[:n]), None)
+        if twice is not None:
             raise GraphposeError(
-                f"skeleton '{self.name}': flip pairs {self.flip_pairs} must join keypoints 0..{K - 1}, each once at "
-                f"most"
+                f"skeleton '{self.name}': keypoint '{twice}' stands in two flip pairs; it has one counterpart at most"
             )
 
     @property
@@ -155,6 +157,19 @@ class Skeleton:
         if set(self.sigmas) == {DEFAULT_SIGMA}:
             sigmas = f"{DEFAULT_SIGMA} each, the mean of COCO's, for none are stated"
         return [head, f"  limbs: {named(self.limbs)}", f"  flip pairs: {pairs} ({origin})", f"  sigmas: {sigmas}"]
+
+    def with_flip_pairs(self, pairs: Sequence[Sequence[int | str]], what: str = "flip_pairs") -> Skeleton:
+        """The same with other flip pairs.
+
+        Args:
+            pairs: of two keypoints, by name or by number from 1; empty for none.
+            what: they are called in messages.
+
+        Raises:
+            GraphposeError: a keypoint that there is not, or one that stands in two pairs.
+        """
+        found = _pairs(pairs, self.keypoints, f"skeleton '{self.name}': {what}") or []
+        return dataclasses.replace(self, flip_pairs=tuple(found))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and exported models; :meth:`from_dict` is the exact inverse."""

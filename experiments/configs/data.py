@@ -12,6 +12,31 @@ from graphpose.fields.config import FusionConfig
 
 
 @dataclasses.dataclass(frozen=True)
+class SkeletonConfig:
+    """What a run knows better about the skeleton than its annotation file.
+
+    Attributes:
+        flip_pairs: pairs of keypoints that change places in a mirror image, by name or by number from 1, in place of
+            those of the file and its names; [] for none, None for the file's.
+
+    Raises:
+        GraphposeError: a keypoint is paired with itself, or stands in two pairs.
+    """
+
+    flip_pairs: tuple[tuple[str | int, str | int], ...] | None = None
+
+    def __post_init__(self) -> None:
+        seen: list[str | int] = []
+        for a, b in self.flip_pairs or ():
+            if a == b:
+                raise GraphposeError(f"skeleton.flip_pairs pairs '{a}' with itself; leave out what stays in its place")
+            twice = next((end for end in (a, b) if end in seen), None)
+            if twice is not None:
+                raise GraphposeError(f"skeleton.flip_pairs has '{twice}' in two pairs; a keypoint has one counterpart")
+            seen += [a, b]
+
+
+@dataclasses.dataclass(frozen=True)
 class DataConfig:
     """What a run trains on, how it is loaded, and how it is evaluated.
 
@@ -32,6 +57,12 @@ class DataConfig:
         train_images: folder of its images, relative to ``data_root``.
         train_sets: several sets in place of ``train_annotations``, read into the skeleton of ``val_annotations``; of
             each annotations, images, weight and options, see :class:`~graphpose.data.config.TrainSetConfig`.
+        annotations: one annotation file in place of ``train_annotations``, relative to ``data_root``; without
+            ``val_annotations`` a part of its images is evaluated on and not trained on.
+        images: folder of its images, relative to ``data_root``; and of those of ``val_annotations``, unless
+            ``val_images`` names another.
+        val_share: share of the images of ``annotations`` that are evaluated on; which ones follows from their names,
+            and copies of one picture or frames of one video stay together.
         epoch_images: images of an epoch of ``train_sets``; 0 for the sum of weight times images.
         feature_passes: with ``given_features``, how often the trunk looks at what an epoch on images would take. Epoch
             after epoch takes one pass after the other and begins anew.
@@ -64,6 +95,9 @@ class DataConfig:
     demo_max_persons: int = 6
     train_annotations: str = ""
     train_images: str = ""
+    annotations: str = ""
+    images: str = ""
+    val_share: float = 0.2
     train_sets: tuple[TrainSetConfig, ...] = ()
     epoch_images: int = 0
     feature_passes: int = 4
@@ -87,11 +121,30 @@ class DataConfig:
         for key in ("workers", "contact_sheet_images", "epoch_images"):
             if (getattr(self, key) or 0) < 0:
                 raise GraphposeError(f"{key}={getattr(self, key)} must not be negative")
+        if not 0 < self.val_share < 1:
+            raise GraphposeError(f"val_share={self.val_share} must lie between 0 and 1")
+        if self.annotations or self.images:
+            self._check_one_file()
         if self.train_sets:
             self._check_train_sets()
         elif self.epoch_images:
             raise GraphposeError(f"epoch_images={self.epoch_images} without train_sets; one set is seen once an epoch")
         _ = self.fusion  # refuses scales that cannot be fused
+
+    def _check_one_file(self) -> None:
+        if self.data == "demo":
+            raise GraphposeError("annotations with data=demo; rendered scenes are no file, use run.py with own")
+        for key in ("train_annotations", "train_images", "train_sets", "image_ids"):
+            if getattr(self, key):
+                raise GraphposeError(f"annotations and {key}; give one of both")
+        for key, other in (("annotations", "images"), ("images", "annotations")):
+            if not getattr(self, key):
+                raise GraphposeError(f"{other}={getattr(self, other)} without {key}; both are needed")
+
+    @property
+    def divided(self) -> bool:
+        """Whether training and evaluation set are parts of one file."""
+        return bool(self.annotations) and not self.val_annotations
 
     def _check_train_sets(self) -> None:
         if self.data == "demo":

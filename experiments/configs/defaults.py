@@ -1,7 +1,7 @@
 """Defaults of every key: the paper's settings, or the baseline's where the paper is silent.
 
 Keys of the network, of training and of the data are flat (``adjacency=dynamic epochs=3``); those of the loss, the
-augmentation, crowds and the decoder are grouped (``loss.pif_offset=2 augment.rotation=10 decoder.min_score=0.2``).
+augmentation, crowds, the decoder and the skeleton are grouped (``loss.pif_offset=2 augment.rotation=10``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from experiments.configs.data import DataConfig
+from experiments.configs.data import DataConfig, SkeletonConfig
 from graphpose.data.config import AugmentConfig, CrowdConfig
 from graphpose.fields.config import DecoderConfig
 from graphpose.nn.config import LossConfig, PoseNetworkConfig
@@ -27,6 +27,6 @@ GROUPS: dict[str, dict[str, Any]] = {
     "augment": _values(AugmentConfig()),
     "crowd": _values(CrowdConfig()),
     "decoder": _values(DecoderConfig(join_fragments=True)),
+    "skeleton": _values(SkeletonConfig()),
 }
 PAPER: dict[str, Any] = _values(PoseNetworkConfig()) | _values(TrainConfig()) | _values(DataConfig()) | GROUPS
-del PAPER["skeleton"]  # the training set's

@@ -29,6 +29,7 @@ EXPLANATIONS: dict[str, str] = {
     "augment": "random changes of a training image",
     "crowd": "training images composed of several",
     "decoder": "thresholds from fields to poses",
+    "skeleton": "what the annotation file does not say of its skeleton",
 }
 for _config in FLAT:
     EXPLANATIONS |= attribute_lines(_config)

@@ -18,6 +18,7 @@ from experiments.configs import (
     endtoend,
     frozen,
     mpii,
+    own,
     photographs,
 )
 from experiments.configs.defaults import PAPER
@@ -26,7 +27,10 @@ from graphpose.errors import GraphposeError
 
 NAMED_MODULES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (demo, coco, coco_local, coco_eight, coco_from_pifpaf, photographs, frozen, endtoend, crowdpose, mpii)
+    for module in (
+        *(demo, own, coco, coco_local, coco_eight, coco_from_pifpaf),
+        *(photographs, frozen, endtoend, crowdpose, mpii),
+    )
 }
 NAMED: dict[str, dict[str, Any]] = {name: module.CONFIG for name, module in NAMED_MODULES.items()}
 DEFAULTS: dict[str, Any] = PAPER | demo.CONFIG

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from experiments.configs.data import DataConfig
+from experiments.configs.data import DataConfig, SkeletonConfig
 from graphpose.data.config import AugmentConfig, CrowdConfig
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
@@ -18,7 +18,10 @@ from graphpose.skeleton import COCO, Skeleton
 from graphpose.training.config import TrainConfig
 
 FLAT = (PoseNetworkConfig, TrainConfig, DataConfig)
-GROUPED = {"loss": LossConfig, "augment": AugmentConfig, "crowd": CrowdConfig, "decoder": DecoderConfig}
+GROUPED = {
+    "loss": LossConfig, "augment": AugmentConfig, "crowd": CrowdConfig, "decoder": DecoderConfig,
+    "skeleton": SkeletonConfig,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +35,13 @@ class Settings:
     crowd: CrowdConfig
     decoder: DecoderConfig
     data: DataConfig
+    skeleton: SkeletonConfig
 
 
 def _annotations() -> dict[str, Any]:
     """Annotated type of every key, those of a group as "loss.pif_offset"."""
     found: dict[str, Any] = {key: hint for config in FLAT for key, hint in typing.get_type_hints(config).items()}
-    del found["skeleton"]  # the training set's
+    del found["skeleton"]  # the training set's; what a run knows better is a group
     found["adjacency"] |= None  # `adjacency=None`, as typed
     for group, config in GROUPED.items():
         found |= {f"{group}.{key}": hint for key, hint in typing.get_type_hints(config).items()}
@@ -153,7 +157,7 @@ def build_settings(config: Mapping[str, Any], skeleton: Skeleton = COCO) -> Sett
 
     Args:
         config: value of every key; the groups are dictionaries of theirs.
-        skeleton: of the training set.
+        skeleton: of the training set, as it is used.
 
     Raises:
         GraphposeError: an unknown key, a value that is not among the choices, or a contradiction; names the keys.
@@ -169,11 +173,12 @@ def build_settings(config: Mapping[str, Any], skeleton: Skeleton = COCO) -> Sett
 
     values = {**config, "adjacency": config["adjacency"] or "none"}
     return Settings(
-        network=build(PoseNetworkConfig, values, skeleton=skeleton),
+        network=build(PoseNetworkConfig, {key: values[key] for key in values if key != "skeleton"}, skeleton=skeleton),
         train=build(TrainConfig, values),
         loss=build(LossConfig, values["loss"]),
         augment=build(AugmentConfig, values["augment"]),
         crowd=build(CrowdConfig, values["crowd"]),
         decoder=build(DecoderConfig, values["decoder"]),
         data=build(DataConfig, values),
+        skeleton=build(SkeletonConfig, values["skeleton"]),
     )

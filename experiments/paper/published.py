@@ -23,7 +23,8 @@ from experiments.configs.settings import Settings, build_settings
 from experiments.paper.rows import Row, Table
 from experiments.paper.runs import file_digest
 from experiments.paper.trainings import locked
-from experiments.running.build import find_files, loader_workers
+from experiments.running.build import loader_workers
+from experiments.running.files import find_files
 from graphpose.checkpoint import is_checkpoint, load_checkpoint, network_from_checkpoint
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import make_loader, worker_failures_named

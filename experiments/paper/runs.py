@@ -34,6 +34,10 @@ MACHINE_KEYS = ("data_root", "device", "workers", "features")
 
 # Keys that came after runs had been made, with the value at which they leave a run what it was without them.
 LATER_KEYS: dict[str, Any] = {
+    "annotations": "",
+    "images": "",
+    "val_share": 0.2,
+    "skeleton.flip_pairs": None,
     "category": None,
     "decoder.join_spread_floor": 0.02,
     "decoder.join_max_scale_deviation": 5.0,

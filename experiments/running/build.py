@@ -5,23 +5,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from experiments.configs.data import DataConfig
+from experiments.configs.data import DataConfig, SkeletonConfig
 from experiments.configs.settings import Settings
+from experiments.running.files import find_files, require_sets
 from graphpose.checkpoint import (
     GRAPH_SETTINGS,
     baseline_with_graphs,
-    find_checkpoint_file,
-    is_checkpoint,
+    named_network,
     network_from_checkpoint,
     statistics_of,
+    weights_of,
 )
 from graphpose.data.cache import CachedDataset
+from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import PoseDataset, Weighted
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.features import stored_view
@@ -29,6 +31,7 @@ from graphpose.data.loader import PoseLoader, make_loader
 from graphpose.data.mix import open_mix
 from graphpose.data.mosaic import CrowdTransform
 from graphpose.data.open import open_dataset
+from graphpose.data.split import split_images
 from graphpose.data.transforms import EvalTransform, TrainTransform, Transform
 from graphpose.device import resolve_device
 from graphpose.distributed import SINGLE_PROCESS, Ranks
@@ -39,22 +42,41 @@ from graphpose.metrics.protocol import require_scorable
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.keypoint_graph import configured_statistics
 from graphpose.nn.network import PoseNetwork
-from graphpose.packed import is_packed
+from graphpose.nn.transfer import transfer
+from graphpose.skeleton import Skeleton
 
 # What of a baseline a run does not have to name: left at their defaults, these are the baseline's.
 INHERITED_SETTINGS = ("backbone_variant", "norm_eps", "scale_activation", "scale_factor", "spread_activation")
 
+# What may differ between two graphs of which one has the channels of the other.
+OF_ANOTHER_GRAPH = (
+    "adjacency", "gamma", "absent_edges", "graph_pool", "per_sample", "evaluation_graph", "statistics",
+)  # fmt: skip
+
 MOST_WORKERS = 16
 
+FlipPairs = Sequence[Sequence[str | int]]
 
-def build_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDataset]:
-    """Training and evaluation set of a configuration; with ``cache`` the training set keeps its samples."""
-    train, val = _open_datasets(data, seed)
+
+def build_datasets(
+    data: DataConfig, seed: int, skeleton: SkeletonConfig | None = None
+) -> tuple[PoseDataset, PoseDataset]:
+    """Training and evaluation set of a configuration; with ``cache`` the training set keeps its samples.
+
+    Args:
+        data: of the configuration.
+        seed: of rendered scenes.
+        skeleton: what the configuration says of the skeleton in place of the annotation file.
+    """
+    flip_pairs = None if skeleton is None else skeleton.flip_pairs
+    if data.data == "demo" and flip_pairs is not None:
+        raise GraphposeError("skeleton.flip_pairs with data=demo; rendered scenes have COCO's skeleton, which is known")
+    train, val = _open_datasets(data, seed, flip_pairs)
     kept = CachedDataset(train) if data.cache else train
     return kept, kept if val is train else val
 
 
-def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDataset]:
+def _open_datasets(data: DataConfig, seed: int, flip_pairs: FlipPairs | None) -> tuple[PoseDataset, PoseDataset]:
     if data.data == "demo":
         size, persons = data.image_size, data.demo_max_persons
         return (
@@ -63,17 +85,31 @@ def _open_datasets(data: DataConfig, seed: int) -> tuple[PoseDataset, PoseDatase
             DemoDataset(data.demo_val_scenes, seed=2**31, size=size, max_persons=persons),
         )
     if data.train_sets:
-        _require_sets(data)
-        val = open_dataset(*find_files(data, "val"), category=data.category)
+        require_sets(data)
+        val = _open(*find_files(data, "val"), flip_pairs, category=data.category)
         _require_scorable(data, val, data.val_annotations)
         mix = open_mix(data.train_sets, val.skeleton, root=data.data_root, epoch_images=data.epoch_images or None)
         return mix, val
     train_files, val_files = find_files(data, "train"), find_files(data, "val")
+    if data.divided:
+        whole = _open(*train_files, flip_pairs, category=data.category)
+        train_ids, val_ids = split_images(whole.annotations, data.val_share)
+        train, val = whole.select(train_ids, require_persons=True), whole.select(val_ids)
+        _require_scorable(data, val, data.annotations)
+        return train, val
     ids = list(data.image_ids) or None
-    train = open_dataset(*train_files, image_ids=ids, require_persons=True, category=data.category)
+    train = _open(*train_files, flip_pairs, image_ids=ids, require_persons=True, category=data.category)
     val = train if ids else open_dataset(*val_files, skeleton=train.skeleton, category=data.category)
     _require_scorable(data, val, data.train_annotations if ids else data.val_annotations)
     return train, val
+
+
+def _open(annotations: Path, images: Path, flip_pairs: FlipPairs | None, **options: Any) -> CocoDataset:
+    """A data set with the flip pairs of the configuration, where it states them."""
+    dataset = open_dataset(annotations, images, **options)
+    if flip_pairs is None:
+        return dataset
+    return dataset.with_skeleton(dataset.skeleton.with_flip_pairs(flip_pairs, "skeleton.flip_pairs"))
 
 
 def _require_scorable(data: DataConfig, val: PoseDataset, annotations: str) -> None:
@@ -82,40 +118,6 @@ def _require_scorable(data: DataConfig, val: PoseDataset, annotations: str) -> N
         require_scorable(val.ground_truth(), val.skeleton, data.protocol)
     except GraphposeError as error:
         raise GraphposeError(f"data={data.data}, {Path(data.data_root) / annotations}: {error}") from None
-
-
-def find_files(data: DataConfig, part: Literal["train", "val"]) -> tuple[Path, Path]:
-    """Annotation file and image folder of the training or the evaluation set.
-
-    Raises:
-        GraphposeError: one is not configured or does not exist; names the key.
-    """
-    for key in (f"{part}_annotations", f"{part}_images"):
-        if not getattr(data, key):
-            raise GraphposeError(
-                f"data={data.data} needs {key}; set it, or use a named configuration: with coco, coco_local, "
-                f"crowdpose, mpii"
-            )
-    annotations, images = (
-        _existing_path(data, key, getattr(data, key)) for key in (f"{part}_annotations", f"{part}_images")
-    )
-    return annotations, images
-
-
-def _existing_path(data: DataConfig, key: str, path: str) -> Path:
-    """A configured file or folder; GraphposeError naming the key where it does not exist."""
-    found = Path(data.data_root) / path
-    if not found.exists():
-        raise GraphposeError(f"{key}: '{found}' does not exist; set data_root, or GRAPHPOSE_DATA in the environment")
-    return found
-
-
-def _require_sets(data: DataConfig) -> None:
-    """GraphposeError naming the first file or folder of ``train_sets`` that does not exist."""
-    for number, one in enumerate(data.train_sets):
-        for key in ("annotations", "images", "pseudo_labels"):
-            if getattr(one, key):
-                _existing_path(data, f"train_sets[{number}] {key}", getattr(one, key))
 
 
 def without_unknown_mirror_images(settings: Settings) -> Settings:
@@ -173,10 +175,7 @@ def training_transform(settings: Settings, train: PoseDataset) -> Transform:
 
 def pretrained_network(config: PoseNetworkConfig) -> Path | None:
     """The checkpoint or packed network that ``pretrained`` names; None where it names weights of a backbone, if any."""
-    if not isinstance(config.pretrained, str):
-        return None
-    path = find_checkpoint_file(config.pretrained)
-    return path if is_checkpoint(path) or is_packed(path) else None
+    return named_network(config.pretrained) if isinstance(config.pretrained, str) else None
 
 
 def run_statistics(config: PoseNetworkConfig, train: PoseDataset) -> PoseStatistics | None:
@@ -219,31 +218,41 @@ def build_network(
             of its own. None takes those that travel with the checkpoint.
 
     Raises:
-        GraphposeError: the checkpoint has another skeleton or another trunk than the run is configured for, or other
-            graphs.
+        GraphposeError: the checkpoint has another trunk than the run is configured for, or other graphs.
     """
     if resumed is not None:
         theirs = PoseNetworkConfig.from_dict(resumed["config"])
         network = PoseNetwork.from_state(theirs, resumed["network"], statistics_of(resumed), resumed.get("graph"))
-    elif pretrained is not None:
-        path, theirs = Path(str(config.pretrained)), PoseNetworkConfig.from_dict(pretrained["config"])
-        if theirs.adjacency == "none":
-            graphs = {key: getattr(config, key) for key in GRAPH_SETTINGS}
-            network = baseline_with_graphs(
-                pretrained, path, skeleton=config.skeleton, pose_statistics=statistics, **graphs
-            )
-        else:
-            network = network_from_checkpoint(pretrained, path, skeleton=config.skeleton).train()
-            if statistics is not None:
-                network.use_statistics(statistics)
-            _require_same_graph(config, network.graph_source, path)
-        _require_same_settings(config, network.config, path)
-        if config.statistics is not None:
-            network.config = dataclasses.replace(network.config, statistics=config.statistics)
-    else:
+        return _with_pretrained(network, config)
+    if pretrained is None:
         return PoseNetwork(config, pose_statistics=statistics)
+    path, theirs = Path(str(config.pretrained)), PoseNetworkConfig.from_dict(pretrained["config"])
+    if not _same_fields(config.skeleton, theirs.skeleton):
+        return _transferred(config, pretrained, path, theirs, statistics)
+    if theirs.adjacency == "none":
+        graphs = {key: getattr(config, key) for key in GRAPH_SETTINGS}
+        network = baseline_with_graphs(pretrained, path, pose_statistics=statistics, **graphs)
+    else:
+        network = network_from_checkpoint(pretrained, path).train()
+        if statistics is not None:
+            network.use_statistics(statistics)
+        _require_same_graph(config, network.graph_source, path)
+    _require_same_settings(config, network.config, path)
+    network.use_skeleton(config.skeleton)  # sigmas and flip pairs are the data set's
+    if config.statistics is not None:
+        network.config = dataclasses.replace(network.config, statistics=config.statistics)
+    return _with_pretrained(network, config)
+
+
+def _with_pretrained(network: PoseNetwork, config: PoseNetworkConfig) -> PoseNetwork:
+    """The network, whose record says where this run began."""
     network.config = dataclasses.replace(network.config, pretrained=config.pretrained)
     return network
+
+
+def _same_fields(skeleton: Skeleton, other: Skeleton) -> bool:
+    """Whether two skeletons mean the same by every channel."""
+    return (skeleton.keypoints, skeleton.limbs) == (other.keypoints, other.limbs)
 
 
 def _require_same_graph(config: PoseNetworkConfig, source: Mapping[str, str] | None, path: Path) -> None:
@@ -257,16 +266,32 @@ def _require_same_graph(config: PoseNetworkConfig, source: Mapping[str, str] | N
         )
 
 
-def _require_same_settings(config: PoseNetworkConfig, pretrained: PoseNetworkConfig, path: Path) -> None:
+def _transferred(
+    config: PoseNetworkConfig,
+    pretrained: Mapping[str, Any],
+    path: Path,
+    theirs: PoseNetworkConfig,
+    statistics: PoseStatistics | None,
+) -> PoseNetwork:
+    """A network that begins with what it has in common with one of another skeleton."""
+    _require_same_settings(config, theirs, path, GRAPH_SETTINGS if theirs.adjacency == "none" else OF_ANOTHER_GRAPH)
+    settings = {key: getattr(theirs, key) for key in INHERITED_SETTINGS}
+    network = PoseNetwork(dataclasses.replace(config, pretrained=False, **settings), pose_statistics=statistics)
+    common = transfer(network, weights_of(pretrained), theirs.skeleton)
+    print("\n".join([f"pretrained={path}: {common.lines()[0]}", *common.lines()[1:]]), flush=True)
+    return _with_pretrained(network, config)
+
+
+def _require_same_settings(
+    config: PoseNetworkConfig, pretrained: PoseNetworkConfig, path: Path, left_open: Sequence[str] = ()
+) -> None:
     """GraphposeError naming every setting that has to be the pretrained network's."""
     differing = []
     for field in dataclasses.fields(config):
         name, own = field.name, getattr(pretrained, field.name)
         chosen = getattr(config, name)
-        left_open = name in ("skeleton", "pretrained", "statistics") or (
-            name in INHERITED_SETTINGS and chosen == field.default
-        )
-        if chosen != own and not left_open:
+        inherited = name in INHERITED_SETTINGS and chosen == field.default
+        if chosen != own and not inherited and name not in ("skeleton", "pretrained", "statistics", *left_open):
             differing.append((name, chosen, own))
     if differing:
         wanted = " ".join(f"{name}={list(own) if isinstance(own, tuple) else own}" for name, _, own in differing)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from sacred import Experiment
+from sacred.arg_parser import get_config_updates
 
 from experiments.running.records import AtomicFileStorage, require_writable
 from experiments.running.resume import find_checkpoint, stored_configuration
@@ -34,6 +36,8 @@ def sacred_arguments(experiment: Experiment, arguments: list[str]) -> list[str]:
             f"{', '.join(name for name in experiment.commands if name != experiment.default_command)}"
         )
     named = []
+    if "own" in updates and not any(update.startswith("resume=") for update in updates):
+        _choose_own(experiment, updates)
     for i, update in enumerate(updates):
         if update.startswith("resume="):
             checkpoint = find_checkpoint(update.removeprefix("resume="), runs)
@@ -54,3 +58,15 @@ def sacred_arguments(experiment: Experiment, arguments: list[str]) -> list[str]:
         require_writable(runs)
         experiment.observers.append(AtomicFileStorage(str(runs)))
     return [arguments[0], *flags, *named, *updates]
+
+
+def _choose_own(experiment: Experiment, updates: Sequence[str]) -> None:
+    """Put what follows from the data into the named configuration ``own``, and print it."""
+    from experiments.running.own import own_configuration  # reads annotations, and most commands need not
+
+    explicit, _ = get_config_updates([update for update in updates if "=" in update])
+    values, lines = own_configuration(explicit)
+    print("\n".join(lines), flush=True)
+    description = experiment.named_configs.pop("own").__doc__
+    experiment.add_named_config("own", values)
+    experiment.named_configs["own"].__doc__ = description

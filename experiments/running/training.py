@@ -112,7 +112,8 @@ def train_and_evaluate(
     if device.type == "cuda":
         torch.cuda.set_device(device)  # streams and events are made where one is
     print(f"{describe_device(device)}{f', {ranks.world_size} ranks' if ranks.is_distributed else ''}", flush=True)
-    train_set, val_set = build_datasets(build_settings(config).data, seed)
+    settings = build_settings(config)
+    train_set, val_set = build_datasets(settings.data, seed, settings.skeleton)
     settings = without_unknown_mirror_images(build_settings(config, train_set.skeleton))
     if settings.network.given_features:
         train_set, val_set = with_features(settings, train_set, val_set)

@@ -121,7 +121,7 @@ def test_without_graphs_a_baseline_is_trained_on_itself(tmp_path):
                                                   r"has backbone=resnet18, upsample=2; set backbone=test_resnet ups"),
         ({"strides": [16, 8]}, r"strides=\[16\], but the run has strides=\(16, 8\)"),
         ({"scale_factor": 0.5}, r"scale_factor=0\.93, but the run has scale_factor=0\.5"),
-        ({"skeleton": CROWDPOSE}, r"trained on skeleton 'coco' .* the data has skeleton 'crowdpose'"),
+        ({"skeleton": CROWDPOSE, "upsample": 2}, r"is a network with upsample=4, but the run has upsample=2"),
     ],
 )  # fmt: skip
 def test_a_baseline_that_does_not_fit_the_run_is_refused_by_what_to_set(tmp_path, changes, message):

@@ -100,6 +100,20 @@ def test_a_run_leaves_a_folder_with_everything(tmp_path):
         ({"decoder": {"rotation": 5}}, r"'decoder\.rotation'; did you mean augment\.rotation\?"),
         ({"loss": {"epochs": 5}}, r"'loss\.epochs'; did you mean epochs\?"),
         ({"pif_ofset": 5}, r"'pif_ofset'; did you mean loss\.pif_offset"),
+        ({"flip_pairs": []}, r"'flip_pairs'; did you mean skeleton\.flip_pairs\?"),
+        (
+            {"skeleton": {"flip_pairs": [["a"]]}},
+            r"skeleton\.flip_pairs=\[\['a'\]\] must be a list, each of it a list of 2",
+        ),
+        ({"skeleton": {"flip_pairs": [["a", "a"]]}}, r"skeleton\.flip_pairs pairs 'a' with itself"),
+        ({"skeleton": {"flip_pairs": [["a", "b"], [3, "b"]]}}, r"skeleton\.flip_pairs has 'b' in two pairs"),
+        ({"val_share": 1}, r"val_share=1 must lie between 0 and 1"),
+        ({"annotations": "a.json", "images": "a"}, r"annotations with data=demo; rendered scenes are no file, use run"),
+        ({"data": "coco", "annotations": "a.json"}, r"annotations=a\.json without images; both are needed"),
+        (
+            {"data": "coco", "annotations": "a", "images": "a", "train_images": "b"},
+            r"annotations and train_images; give",
+        ),
         ({"zzz": 5}, r"'zzz'; `run\.py print_config` shows every key"),
     ],
 )
@@ -158,7 +172,7 @@ def test_what_the_first_evaluation_would_refuse_is_refused_before_training(tmp_p
         build.build_datasets(settings.data, seed=0)
 
 
-@pytest.mark.parametrize("name", ["demo", "coco", "coco_from_pifpaf", "coco_local", "coco_eight", "photographs"])
+@pytest.mark.parametrize("name", ["demo", "own", "coco", "coco_from_pifpaf", "coco_local", "coco_eight", "photographs"])
 def test_every_named_configuration_builds(name):
     settings = build_settings(DEFAULTS | NAMED[name])
     assert settings.network.adjacency == "dynamic"
@@ -204,7 +218,7 @@ def test_every_key_and_every_named_configuration_is_explained_in_one_line():
     assert {key for key, _ in flatten(DEFAULTS)} == ANNOTATIONS.keys()
     assert ANNOTATIONS.keys() <= EXPLANATIONS.keys()
     assert list(PURPOSES) == list(NAMED) == [
-        "demo", "coco", "coco_local", "coco_eight", "coco_from_pifpaf", "photographs", "frozen", "endtoend",
+        "demo", "own", "coco", "coco_local", "coco_eight", "coco_from_pifpaf", "photographs", "frozen", "endtoend",
         "crowdpose", "mpii",
     ]  # fmt: skip
     lines = [*EXPLANATIONS.values(), *PURPOSES.values()]

@@ -208,7 +208,7 @@ def test_a_setting_that_no_run_takes_is_refused_before_anything_starts(tmp_path)
     ):
         with pytest.raises(GraphposeError, match=message):
             runs_of("baseline", tmp_path, **settings)
-    with pytest.raises(GraphposeError, match="'cooc' is no named configuration; choose one of demo, coco, coco_local"):
+    with pytest.raises(GraphposeError, match="'cooc' is no named configuration; choose one of demo, own, coco"):
         runs_of("baseline", tmp_path, data="cooc")
 
 

@@ -1,0 +1,44 @@
+"""Your own keypoints, persons or not: 100 to 5,000 annotated images, on a CPU or one GPU.
+
+Data: an annotation file in COCO's format and the folder of its images; a fifth of the images are evaluated on, or those
+of a second file (``val_annotations``). ``graphpose check FILE --images FOLDER`` says beforehand what is in it.
+Hours: minutes to an hour; ``run.py`` prints how long the training was chosen to be.
+Score: docs/own-data.md has what made data of three skeletons gave.
+
+    python experiments/run.py with own annotations=FILE images=FOLDER
+
+Skeleton, flip pairs and sigmas are the file's, and so are the statistics of Eq. 5 unless its keypoints are those of
+COCO, CrowdPose or MPII. What follows from the data is chosen when the run starts (experiments/running/own.py): size of
+the images, batch, epochs, trunk, and what goes with them; a line each says what and why, and every key that the command
+line sets stays as it is set. Below is what does not follow from the data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments.configs import demo, photographs
+from experiments.configs.defaults import GROUPS
+
+# A trunk that is trained already: that of the shipped network, or of ImageNet.
+PRETRAINED: dict[str, Any] = {
+    key: photographs.CONFIG[key]
+    for key in ("backbone", "stem_pool", "upsample", "learning_rate", "weight_decay", "ema_decay")
+}
+# A small one that is not.
+FROM_SCRATCH: dict[str, Any] = {
+    key: demo.CONFIG[key] for key in ("backbone", "stem_pool", "upsample", "learning_rate", "weight_decay", "ema_decay")
+}
+
+CONFIG: dict[str, Any] = photographs.CONFIG | PRETRAINED | {
+    "data": "coco",
+    "data_root": "",  # paths are typed from where the command is, whatever GRAPHPOSE_DATA says
+    "train_sets": [],
+    "val_annotations": "",
+    "val_images": "",
+    "pretrained": "shipped",
+    "workers": None,
+    "precision": "float32",
+    "test_flip": True,
+    "crowd": GROUPS["crowd"],
+}  # fmt: skip
