@@ -28,7 +28,7 @@ from graphpose.data.image import read_image
 from graphpose.data.plausibility import implausible
 from graphpose.data.split import split_images
 from graphpose.errors import GraphposeError
-from graphpose.graphs.statistics import PoseStatistics, training_statistics
+from graphpose.graphs.statistics import PoseStatistics, has_shipped_statistics, pose_statistics
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.skeleton import Skeleton
 
@@ -220,7 +220,7 @@ def facts_of(train: Annotations, val: Annotations, folder: Path, device: str) ->
         person_side=float(np.quantile(side, 0.25)),
         limb_length=float(np.quantile(limbs, 0.25)),
         most_persons=max(int(np.bincount(one.image_index[one.labelled]).max(initial=0)) for one in (train, val)),
-        statistics=training_statistics(train),
+        statistics=None if has_shipped_statistics(train.skeleton) else pose_statistics(train).result({}),
         device=device,
     )
 
@@ -272,8 +272,8 @@ def choose_graph(facts: Facts, values: Mapping[str, Any], explicit: Mapping[str,
     """Another graph where Eq. 6 is not defined, and no joining where there is nothing to join by."""
     statistics = facts.statistics
     if values["statistics"] is not None or statistics is None:
-        joinable = facts.skeleton.scale_rule == "sqrt_area"
-        reason = "the statistics that are shipped for these keypoints are in head sizes, which fields do not carry"
+        joinable = facts.skeleton.scale_rule != "bbox_diagonal"
+        reason = "persons are measured by the diagonals of their boxes, which fields do not carry"
         return [] if joinable else [Choice({"decoder.join_fragments": False}, reason)]
     undefined = statistics.undefined_pairs()
     if values["adjacency"] not in ("soft", "dynamic") or not undefined:

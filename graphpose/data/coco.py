@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,6 +113,18 @@ class CocoDataset:
             if row in self.annotations.regions:
                 _fill_region(self.annotations, row, ignore)
         return ignore
+
+    def select(self, image_ids: Sequence[int], require_persons: bool = False) -> CocoDataset:
+        """Some of the images only, without reading the file again; see :func:`select_images`."""
+        selected = copy.copy(self)
+        selected.annotations = select_images(self.annotations, image_ids, require_persons)
+        return selected
+
+    def with_skeleton(self, skeleton: Skeleton) -> CocoDataset:
+        """The same with another skeleton of as many keypoints, without reading the file again."""
+        changed = copy.copy(self)
+        changed.annotations = dataclasses.replace(self.annotations, skeleton=skeleton)
+        return changed
 
     def ground_truth(self) -> dict[str, Any]:
         """Annotations of exactly these images as a COCO-format dict."""

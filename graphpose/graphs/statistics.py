@@ -77,6 +77,10 @@ class PoseStatistics:
             )
         return self
 
+    def undefined_pairs(self) -> list[tuple[int, int]]:
+        """Pairs i < j for which 1 / M_d of Eq. 6 is not defined: never labelled together, or always at one place."""
+        return [(i, j) for i, j in np.argwhere(~(self.mean > 0)).tolist() if i < j]
+
     def line(self) -> str:
         """For people: of how many persons of what."""
         files = ", ".join(self.provenance.get("files", ()))

@@ -136,7 +136,7 @@ def _with_limbs(annotations: Annotations, report: Report, log: bool) -> Annotati
     else:
         message = (
             f"category '{skeleton.name}' states no limbs ('skeleton'), and no person has two labelled keypoints of "
-            f"which one could be made"
+            f"which one could be made; persons are found by their limbs"
         )
         report(Defect("no_limbs", "error", message))
     return annotations
@@ -226,7 +226,13 @@ def _images(images: Sequence[Record]) -> Images:
             -1, 2
         ),
         crowd_index=np.array([image.get("crowdIndex", np.nan) for image in images], np.float64),
+        groups=[_group(image) for image in images],
     )
+
+
+def _group(image: Record) -> str:
+    """The video of an image record, by the keys of TAO and YouTube-VIS, and of PoseTrack."""
+    return next((f"video {image[key]}" for key in ("video_id", "vid_id") if image.get(key) is not None), "")
 
 
 def _columns(

@@ -33,12 +33,15 @@ class Images:
         file_names: I names.
         sizes: (I, 2) int32 height, width; 0 where the file does not say.
         crowd_index: (I,) float64 CrowdIndex, not negative; NaN where the file does not say.
+        groups: I names of what the file says that an image is one of several of, as its video; empty where it does not
+            say, and altogether in files that cannot.
     """
 
     ids: np.ndarray
     file_names: Sequence[str]
     sizes: np.ndarray
     crowd_index: np.ndarray
+    groups: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,7 +61,8 @@ class Images:
     def select(self, index: np.ndarray) -> Images:
         """Images at ``index`` (integer array), in that order."""
         names = [self.file_names[i] for i in index.tolist()]
-        return Images(self.ids[index], names, self.sizes[index], self.crowd_index[index])
+        groups = [self.groups[i] for i in index.tolist()] if self.groups else ()
+        return Images(self.ids[index], names, self.sizes[index], self.crowd_index[index], groups)
 
 
 @dataclasses.dataclass(frozen=True)
