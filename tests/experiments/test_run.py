@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,8 @@ from experiments.configs.explanations import EXPLANATIONS, PURPOSES
 from experiments.configs.named import DEFAULTS, NAMED
 from experiments.configs.settings import ANNOTATIONS, build_settings, flatten
 from experiments.running import build
+from graphpose.cli import main
+from graphpose.data.image import read_image
 from graphpose.errors import GraphposeError
 from graphpose.nn.relations import read_weights
 from graphpose.skeleton import COCO
@@ -138,6 +141,14 @@ def test_values_of_every_kind_that_a_key_takes_are_taken(changes):
     if "augment" in changes:
         config["augment"] = DEFAULTS["augment"] | changes["augment"]
     build_settings(config)
+
+
+def test_graphpose_demo_writes_the_scenes_that_runs_are_evaluated_on(tmp_path):
+    assert main(["demo", str(tmp_path), "--scenes", "2"]) == 0
+    _, evaluated = build.build_datasets(build_settings(DEFAULTS | NAMED["demo"] | {"demo_val_scenes": 2}).data, seed=5)
+    assert json.loads((tmp_path / "annotations.json").read_text()) == evaluated.ground_truth()
+    written = read_image(tmp_path / "images" / evaluated[1].file_name)
+    assert np.array_equal(written, evaluated[1].image)
 
 
 def test_data_and_devices_that_are_not_there_are_named():
