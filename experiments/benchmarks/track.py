@@ -20,7 +20,8 @@ import numpy as np
 from graphpose.data.demo.film import DemoFilm
 from graphpose.data.sample import Persons
 from graphpose.errors import GraphposeError
-from graphpose.inference.tracking import Tracker, TrackerConfig
+from graphpose.fields.pose import Poses
+from graphpose.inference.tracking import Tracker, TrackerConfig, pose_areas
 from graphpose.skeleton import COCO
 
 FOUND, MISSED, NOBODY = 0.9, 0.08, 0.15  # shares: of visible keypoints, of persons, of frames with a pose of nobody
@@ -108,15 +109,16 @@ def distances(truth: Persons, keypoints: np.ndarray) -> np.ndarray:
 
 
 def milliseconds_per_frame(persons: int = TIMED_PERSONS, frames: int = 200) -> float:
-    """Median time of one update with that many persons, each of whom is found in every frame."""
+    """Median time of areas and update with that many persons, each of whom is found in every frame."""
     rng = np.random.default_rng(0)
     keypoints = np.concatenate([rng.uniform(0, 1000, (persons, 17, 2)), np.ones((persons, 17, 1))], axis=2)
     keypoints[:, :, :2] = keypoints[:, :1, :2] + rng.normal(0, 20, (persons, 17, 2))
-    areas, scores = np.full(persons, 4000.0), np.full(persons, 0.8)
+    scores, scales = np.full(persons, 0.8), np.tile(np.array(COCO.sigmas) * 63, (persons, 1))
     tracker, times = Tracker(COCO), []
     for _ in range(frames):
         keypoints[:, :, :2] += rng.normal(0, 1, keypoints[:, :, :2].shape)
+        poses = Poses(keypoints, scores, scales, COCO)
         started = time.perf_counter()
-        tracker.update(keypoints, areas, scores)
+        tracker.update(poses.keypoints, pose_areas(poses, COCO), poses.scores)
         times.append(time.perf_counter() - started)
     return round(1000 * float(np.median(times)), 3)

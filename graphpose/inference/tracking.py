@@ -133,7 +133,7 @@ class Tracker:
 
 
 def _median(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(N, 2) medians of (N, K, 2) values along K where the (N, K) mask is set, which is somewhere in each row."""
+    """(N, C) medians of (N, K, C) values along K where the (N, K) mask is set; infinity where it is nowhere."""
     ordered = np.sort(np.where(mask[:, :, None], values, np.inf), axis=1)
     count, rows = mask.sum(axis=1), np.arange(len(values))
     return (ordered[rows, (count - 1) // 2] + ordered[rows, count // 2]) / 2
@@ -146,6 +146,6 @@ def pose_areas(poses: Poses, skeleton: Skeleton) -> np.ndarray:
         poses: their scales are σ_k · sqrt(area).
         skeleton: gives the sigmas.
     """
-    roots = poses.scales / np.array(skeleton.sigmas)
-    roots[poses.keypoints[:, :, 2] <= 0] = np.nan
-    return np.square(np.array([np.nanmedian(row) if np.isfinite(row).any() else 0.0 for row in roots], np.float64))
+    roots = poses.scales.astype(np.float64) / np.array(skeleton.sigmas)
+    known = (poses.keypoints[:, :, 2] > 0) & np.isfinite(roots)
+    return np.square(np.where(known.any(axis=1), _median(roots[:, :, None], known)[:, 0], 0.0))
