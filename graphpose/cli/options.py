@@ -24,7 +24,7 @@ def add_decoder_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
+def add_checkpoint_option(parser: argparse._ActionsContainer) -> None:
     """``--checkpoint``; see :func:`checkpoint_of`."""
     parser.add_argument(
         "--checkpoint",

@@ -12,6 +12,7 @@ from graphpose.errors import GraphposeError
 
 if TYPE_CHECKING:
     from graphpose.distributed import Ranks
+    from graphpose.inference.predict import Predictor
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +57,11 @@ def add_predict_options(parser: argparse.ArgumentParser) -> None:
         help="image or video file, folder (with all below it), pattern in quotes, .txt list of these, URL of a stream, "
         "number of a camera, or - for an image or a list from standard input",
     )
-    add_checkpoint_option(parser)
+    network = parser.add_mutually_exclusive_group()
+    add_checkpoint_option(network)
+    network.add_argument(
+        "--onnx", type=Path, metavar="FILE", help="a network that `graphpose export` wrote, run by ONNX Runtime (CPU)"
+    )
     _add_output_options(parser)
     parser.add_argument("--batch-size", type=int, help="images per batch (default: 1 on a CPU, 16 on a GPU)")
     parser.add_argument(
@@ -70,11 +75,9 @@ def run_predict(options: argparse.Namespace) -> int:
     """Find people in photographs and videos. Writes results.json (COCO-results format), images.json (which image an id
     is) and NAME.poses.png or NAME.poses.mp4. Ctrl-C leaves whole files, and --resume goes on from there."""
     from graphpose.distributed import ranks_of_this_run
-    from graphpose.fields.config import DecoderConfig
     from graphpose.inference.job import predict_sources
     from graphpose.inference.merge import merge
     from graphpose.inference.outputs import OutputConfig
-    from graphpose.inference.predict import Predictor
     from graphpose.inference.sources import find_sources
 
     with ranks_of_this_run(options.device) as ranks:
@@ -96,16 +99,7 @@ def run_predict(options: argparse.Namespace) -> int:
             resume=options.resume,
         )
         sources = find_sources(options.sources, without=options.out)
-        predictor = Predictor.from_checkpoint(
-            checkpoint_of(options),
-            device=options.device,
-            long_edge=options.long_edge,
-            flip=options.flip,
-            scales=options.scales,
-            decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
-            precision=options.precision,
-            compile=options.compile,
-        )
+        predictor = _predictor(options)
         if ranks.is_first:
             print("\n".join([*sources.lines(), predictor.usage.line()]), file=sys.stderr)
         if shard is not None:
@@ -117,6 +111,31 @@ def run_predict(options: argparse.Namespace) -> int:
             print(merge(options.out, overwrite=options.overwrite or options.resume, parquet=options.parquet))
         ranks.agree(status)  # torchrun ends all ranks when one has left with an error: wait for the first
     return status
+
+
+def _predictor(options: argparse.Namespace) -> Predictor:
+    """Of --onnx or --checkpoint; what is not said otherwise is as the file says."""
+    from graphpose.fields.config import DecoderConfig
+    from graphpose.inference.predict import Predictor
+
+    decoder = None if options.decoder is None else DecoderConfig.read(options.decoder)
+    usage = {"long_edge": options.long_edge, "flip": options.flip, "scales": options.scales}
+    if options.onnx is None:
+        return Predictor.from_checkpoint(
+            checkpoint_of(options),
+            device=options.device,
+            decoder=decoder,
+            precision=options.precision,
+            compile=options.compile,
+            **usage,
+        )
+    if options.device not in ("cpu", "auto"):
+        raise GraphposeError(f"--device {options.device}: --onnx runs on the CPU; take --checkpoint, or leave it out")
+    if options.precision != "float32":
+        raise GraphposeError(f"--precision {options.precision}: --onnx computes in the file's own, leave it out")
+    if options.compile:
+        raise GraphposeError("--compile: --onnx is compiled by its runtime, leave it out")
+    return Predictor.from_onnx(options.onnx, decoder=decoder, **usage)
 
 
 def _shard(text: str | None, ranks: Ranks) -> tuple[int, int] | None:

@@ -27,6 +27,7 @@ from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.fields.fusion import Fields, fused_fields
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import probabilities
+from graphpose.inference.exported import ExportedNetwork, FieldNetwork
 from graphpose.inference.frames import Frame, read_frames
 from graphpose.inference.sources import Video
 from graphpose.nn.compilation import compiled, compiler_failures_named
@@ -48,16 +49,21 @@ def input_sizes(batch: Batch) -> list[tuple[int, int]]:
     ]
 
 
+def device_of(network: FieldNetwork) -> torch.device:
+    """Where a network runs."""
+    return torch.device("cpu") if isinstance(network, ExportedNetwork) else next(network.parameters()).device
+
+
 def for_inference(network: PoseNetwork) -> PoseNetwork:
     """The network as its device computes it fastest: on CUDA folded and in channels last, on a CPU as it is."""
-    if next(network.parameters()).device.type != "cuda":
+    if device_of(network).type != "cuda":
         return network
     return (network if network.folded else network.fold()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @torch.inference_mode()
 def predict_fields(
-    network: PoseNetwork, images: Tensor, *, precision: str = "float32", fusion: FusionConfig | None = None
+    network: FieldNetwork, images: Tensor, *, precision: str = "float32", fusion: FusionConfig | None = None
 ) -> Fields:
     """PIF (B, K, 5, h, w) and PAF (B, M, 7, h, w) of a batch, confidences are probabilities, on the CPU.
 
@@ -90,9 +96,9 @@ class _Begun:
 
 
 @torch.inference_mode()
-def _begin(network: PoseNetwork, images: Tensor, precision: str, fusion: FusionConfig | None) -> _Begun:
+def _begin(network: FieldNetwork, images: Tensor, precision: str, fusion: FusionConfig | None) -> _Begun:
     """Hand a batch to the network; on CUDA the host goes on meanwhile."""
-    device = next(network.parameters()).device
+    device = device_of(network)
 
     def fields(images: Tensor) -> Fields:
         with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
@@ -113,7 +119,7 @@ def _begin(network: PoseNetwork, images: Tensor, precision: str, fusion: FusionC
 
 
 def fields_of_batches(
-    network: PoseNetwork,
+    network: FieldNetwork,
     batches: Iterable[Batch],
     *,
     precision: str = "float32",
@@ -132,7 +138,7 @@ def fields_of_batches(
     Yields:
         Each batch with its fields as :func:`predict_fields` gives them, in order; None for a batch without an image.
     """
-    ahead = int(next(network.parameters()).device.type == "cuda")
+    ahead = int(device_of(network).type == "cuda")
     begun: collections.deque[tuple[Batch, _Begun | None]] = collections.deque()
 
     def finish() -> tuple[Batch, Fields | None]:
@@ -157,7 +163,7 @@ def fields_of_batches(
 
 
 def predict_batches(
-    network: PoseNetwork,
+    network: FieldNetwork,
     decoder: Decoder,
     batches: Iterable[Batch],
     *,
@@ -199,15 +205,16 @@ class Predictor:
         compile: run the network through torch.compile, which takes minutes for the first image.
 
     Attributes:
-        network: folded, see :meth:`PoseNetwork.fold`.
+        network: folded, see :meth:`PoseNetwork.fold`; an exported one is that already.
 
     Raises:
-        GraphposeError: there is no shipped network, or it cannot be read.
+        GraphposeError: there is no shipped network, or it cannot be read; or another precision than its own is asked
+            of an exported network.
     """
 
     def __init__(
         self,
-        network: PoseNetwork | None = None,
+        network: FieldNetwork | None = None,
         usage: UsageConfig | None = None,
         decoder: Decoder | None = None,
         *,
@@ -223,7 +230,15 @@ class Predictor:
             decoder = decoder or build_decoder(
                 network.spec, DecoderConfig.from_dict(content["decoder"]), network.pose_statistics
             )
-        self.network = for_inference(network.eval() if network.folded else network.fold())
+        self.network: FieldNetwork
+        if isinstance(network, ExportedNetwork):
+            if precision != "float32":
+                raise GraphposeError(f"precision '{precision}': an exported network computes in its own, float32")
+            if compile:
+                raise GraphposeError("compile=True: an exported network is compiled by its runtime")
+            self.network = network
+        else:
+            self.network = for_inference(network.eval() if network.folded else network.fold())
         self._model = compiled(self.network) if compile else self.network
         self.precision = precision
         self.usage = usage or UsageConfig()
@@ -265,10 +280,39 @@ class Predictor:
         decoding = build_decoder(network.spec, config, network.pose_statistics)
         return cls(network, usage, decoding, precision=precision, compile=compile)
 
+    @classmethod
+    def from_onnx(
+        cls,
+        path: Path | str,
+        *,
+        long_edge: int | None = None,
+        flip: bool | None = None,
+        scales: Sequence[float] | None = None,
+        decoder: DecoderConfig | None = None,
+    ) -> Predictor:
+        """A predictor with an exported network, used as its file says, by ONNX Runtime on the CPU.
+
+        Args:
+            path: a file of :func:`graphpose.inference.export.export_onnx`.
+            long_edge: pixels of the long edge, 0 for images at their own size.
+            flip: fuse the mirror image.
+            scales: sizes to fuse, relative to the long edge.
+            decoder: thresholds.
+
+        Raises:
+            GraphposeError: see :class:`~graphpose.inference.exported.ExportedNetwork`.
+        """
+        network = ExportedNetwork(path)
+        contract = network.contract
+        usage = UsageConfig() if contract.usage is None else UsageConfig.from_dict(contract.usage)
+        config = decoder or DecoderConfig.from_dict(contract.decoder or {})
+        decoding = build_decoder(network.spec, config, network.pose_statistics)
+        return cls(network, usage.changed(long_edge, flip, scales), decoding)
+
     @property
     def device(self) -> torch.device:
         """Where the network runs."""
-        return next(self.network.parameters()).device
+        return device_of(self.network)
 
     @property
     def default_batch_size(self) -> int:

@@ -9,7 +9,8 @@ from graphpose.data.loader import normalise
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import FieldSpec
 from graphpose.graphs.statistics import shipped_statistics
-from graphpose.inference.export import MIN_SIZE, contract_metadata, export_onnx, export_program, read_contract
+from graphpose.inference.contract import MIN_SIZE, contract_metadata, read_contract
+from graphpose.inference.export import export_onnx, export_program
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO, CROWDPOSE, Skeleton
