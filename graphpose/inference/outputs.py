@@ -179,11 +179,15 @@ class Outputs:
                     f"'{self.config.folder}'"
                 )
             results = self._known_results.pop(image["id"])
+            if self._report is not None:
+                self._report.pass_earlier()
             self._track_again(frame, results)
             self._write_video(frame, results)
             return results
         if poses is None:
             self._images.extend([{"id": frame.image_id, **_place(frame), "error": str(frame.error)}])
+            if self._report is not None:
+                self._report.add_unread(frame.label, str(frame.error))
             return []
         assert frame.image is not None
         height, width = frame.image.shape[:2]

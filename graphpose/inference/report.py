@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ class Report:
         self.most = most
         self._figures: list[str] = []
         self._poses: list[list[dict[str, Any]]] = []
-        self._left_out = 0
+        self._left_out = self._earlier = 0
+        self._unread: list[str] = []
         self._limbs = [_hex(colour) for colour in limb_colours(skeleton)]
         self._points = [_hex(colour) for colour in keypoint_colours(skeleton)]
 
@@ -62,12 +64,39 @@ class Report:
         )
         self._poses.append([{"score": r["score"], "confidences": r["keypoints"][2::3]} for r in results])
 
+    def add_unread(self, label: str, reason: str) -> None:
+        """One picture that could not be read.
+
+        Args:
+            label: what it is called.
+            reason: for people.
+        """
+        self._unread.append(f"<li>{html.escape(label)}: {html.escape(reason)}")
+
+    def pass_earlier(self) -> None:
+        """One picture of an earlier run, which is not read again."""
+        self._earlier += 1
+
+    def _notes(self) -> str:
+        """What is not in the page, and why."""
+        notes = []
+        for number, why in (
+            (self._earlier, "of the run before this one was resumed"),
+            (self._left_out, f"beyond the first {self.most}"),
+        ):
+            if number:
+                notes.append(f"<p>Not in this page: {number} picture{'' if number == 1 else 's'} {why}.</p>")
+        if self._unread:
+            notes.append(f"<details open><summary>{len(self._unread)} not read</summary><ul>")
+            notes += [*self._unread[: self.most], "</ul></details>"]
+        return "\n".join(notes)
+
     def _person(self, result: Mapping[str, Any], width: float) -> str:
         points = np.array(result["keypoints"], np.float64).reshape(-1, 3)
         title = f"score {result['score']:.2f}"
         if "track_id" in result:
             title = f"track {result['track_id']}, {title}"
-        parts = [f'<g data-score="{result["score"]:.6f}"><title>{title}</title>']
+        parts = [f'<g data-score="{result["score"]:.9g}"><title>{title}</title>']
         for (a, b), colour in zip(self.skeleton.limbs, self._limbs, strict=True):
             if points[a, 2] > 0 and points[b, 2] > 0:
                 (x1, y1), (x2, y2) = points[a, :2], points[b, :2]
@@ -87,10 +116,10 @@ class Report:
             path: the .html file.
             score: where the slider stands at first.
         """
-        left_out = f"<p>{self._left_out} more pictures are left out of this page.</p>" if self._left_out else ""
-        data = json.dumps({"names": self.skeleton.keypoints, "images": self._poses}).replace("</", "<\\/")
-        page = _PAGE.replace("{score}", f"{score:g}").replace("{left_out}", left_out).replace("{data}", data)
-        write_whole(path, page.replace("{figures}", "\n".join(self._figures)).encode())
+        data = json.dumps({"names": self.skeleton.keypoints, "images": self._poses}).replace("<", "\\u003c")
+        parts = {"score": f"{score:g}", "notes": self._notes(), "data": data, "figures": "\n".join(self._figures)}
+        page = re.sub(r"\{(score|notes|data|figures)\}", lambda match: parts[match[1]], _PAGE)
+        write_whole(path, page.encode())
 
 
 def _hex(colour: tuple[int, int, int]) -> str:
@@ -98,14 +127,16 @@ def _hex(colour: tuple[int, int, int]) -> str:
 
 
 _PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>graphpose: predictions</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>graphpose: predictions</title>
 <style>
 body { font: 15px/1.4 system-ui, sans-serif; margin: 0 1.5em 3em; color: #222; background: #fafafa; }
 header { position: sticky; top: 0; padding: .7em 0; background: #fafafae8; border-bottom: 1px solid #ccc; z-index: 1; }
 input { width: 20em; vertical-align: middle; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(19em, 1fr)); gap: 1em; margin-top: 1em; }
+main { align-items: start; }
 figure { margin: 0; background: #fff; border: 1px solid #ddd; } svg { width: 100%; display: block; }
-figcaption { padding: .3em .6em; overflow-wrap: anywhere; } .bars { display: flex; gap: 3em; flex-wrap: wrap; }
+figcaption, li { padding: .3em .6em; overflow-wrap: anywhere; } .bars { display: flex; gap: 3em; flex-wrap: wrap; }
 td { padding: 0 .6em 0 0; } td i { display: inline-block; height: .8em; background: #4a7ebb; vertical-align: middle; }
 line { stroke-linecap: round; }
 </style></head><body>
@@ -113,7 +144,7 @@ line { stroke-linecap: round; }
 </label> <b id="total"></b></header>
 <section class="bars"><div><h3>Persons in an image</h3><table id="persons"></table></div>
 <div><h3>Keypoints: share of persons, mean confidence</h3><table id="keypoints"></table></div></section>
-{left_out}<main>
+{notes}<main>
 {figures}
 </main>
 <script type="application/json" id="data">{data}</script>
@@ -130,6 +161,7 @@ function statistics(data, score) {
   });
   return { counts: kept.map(persons => persons.length), total: all.length, histogram, keypoints };
 }
+function count(number, noun) { return `${number} ${noun}${number === 1 ? "" : "s"}`; }
 function show() {
   const score = Number(slider.value), found = statistics(data, score);
   document.querySelector("output").value = score.toFixed(2);
@@ -137,7 +169,8 @@ function show() {
     g.style.display = Number(g.dataset.score) >= score ? "" : "none";
   });
   document.querySelectorAll("figcaption b").forEach((b, n) => { b.textContent = found.counts[n]; });
-  document.getElementById("total").textContent = `${found.total} persons in ${data.images.length} pictures`;
+  const pictures = count(data.images.length, "picture");
+  document.getElementById("total").textContent = `${count(found.total, "person")} in ${pictures}`;
   const most = Math.max(1, ...Array.from(found.histogram, n => n || 0));
   document.getElementById("persons").innerHTML = Array.from(found.histogram, (n, persons) =>
     `<tr><td>${persons}<td><i style="width:${12 * (n || 0) / most}em"></i> ${n || 0}`).join("");

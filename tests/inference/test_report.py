@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphpose.inference.report import Report
-from graphpose.skeleton import COCO
+from graphpose.skeleton import COCO, Skeleton
 
 
 def result(score, x, confidence=0.5, **more):
@@ -26,6 +26,9 @@ def page(tmp_path):
     report.add("a <b> & c.jpg", image, [result(0.9, 10), result(0.3, 40, 0.25, track_id=7)])
     report.add("nobody.jpg", image, [])
     report.add("one too many.jpg", image, [result(0.9, 10)])
+    report.add_unread("<broken>.jpg", "is truncated & damaged")
+    report.pass_earlier()
+    report.pass_earlier()
     report.write(tmp_path / "report.html", 0.2)
     return (tmp_path / "report.html").read_text()
 
@@ -44,13 +47,32 @@ def test_every_person_is_drawn_once_with_score_and_track(page):
             tags.append((tag, dict(attributes)))
 
     Tags().feed(page)
-    assert [a["data-score"] for tag, a in tags if tag == "g"] == ["0.900000", "0.300000"]
+    assert [a["data-score"] for tag, a in tags if tag == "g"] == ["0.9", "0.3"]
     assert sum(tag == "line" for tag, _ in tags) == 2  # the shoulders of both
     assert sum(tag == "circle" for tag, _ in tags) == 4
     assert next(a for tag, a in tags if tag == "svg")["viewbox"] == "-0.5 -0.5 1200 600"
     assert "track 7, score 0.30" in page
     assert "a &lt;b&gt; &amp; c.jpg" in page
-    assert "1 more pictures are left out" in page
+
+
+def test_what_is_not_in_the_page_is_said(page):
+    assert "Not in this page: 1 picture beyond the first 2." in page
+    assert "Not in this page: 2 pictures of the run before this one was resumed." in page
+    assert "1 not read" in page
+    assert "&lt;broken&gt;.jpg: is truncated &amp; damaged" in page
+
+
+def test_names_of_keypoints_and_files_are_no_markup_and_no_places_to_fill(tmp_path):
+    odd = Skeleton("odd", ("<!--<script>", "{figures}"), ((0, 1),), (0.1, 0.1))
+    report = Report(odd)
+    report.add("{data}.jpg", np.zeros((8, 8, 3), np.uint8), [])
+    report.write(tmp_path / "report.html", 0.2)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<figure>") == 1
+    assert "<figcaption>{data}.jpg: <b></b>" in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    assert data == {"names": list(odd.keypoints), "images": [[]]}
+    assert "<!--" not in page
 
 
 @pytest.mark.slow
