@@ -1,0 +1,1 @@
+"""Missing keypoints of real people completed from those that are there: which graph carries information?"""
