@@ -2,6 +2,7 @@
 # make test  runs the tests; compiles torch-scatter once
 # make test-fast  leaves out those that start a process, train or export
 # make lint  ruff and mypy
+# make docs  the pages of docs/ and the docstrings as a site, into site/
 # Set PYTHON to choose the interpreter (3.10 or newer) that .venv is made from.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ JOBS := $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 PARALLEL := $(abspath $(VENV))/parallel-build.cfg
 FORCE_ONLY_CPU ?= $(if $(shell command -v nvcc && command -v nvidia-smi),0,1)
 
-.PHONY: run test test-fast lint clean
+.PHONY: run test test-fast lint docs clean
 
 run: $(VENV)/.installed
 	$(BIN)/python experiments/run.py
@@ -31,6 +32,10 @@ lint: $(VENV)/.lint-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs-installed
+	$(BIN)/python -m sphinx --fail-on-warning --quiet docs site
+	@echo "open site/index.html"
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e .
@@ -47,5 +52,9 @@ $(VENV)/.lint-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[lint]"
 	touch $@
 
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site docs/api *.egg-info

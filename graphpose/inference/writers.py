@@ -189,7 +189,7 @@ def openpifpaf_records(results: Sequence[Mapping[str, Any]]) -> list[Record]:
 
     Returns:
         "keypoints" flat as x, y, confidence with two decimals, "bbox" x, y, width, height around the keypoints found,
-        "score" with three decimals, 0.001 at least, "category_id", and "id_" where persons are tracked.
+        "score" with three decimals, 0.001 at least, "category_id", and ``id_`` where persons are tracked.
     """
     records = []
     for result in results:
