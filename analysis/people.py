@@ -46,33 +46,13 @@ from graphpose.errors import GraphposeError, escape_output
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.pose import Poses
 from graphpose.inference.predict import Predictor, predict_batches
+from graphpose.inference.tune import UNSURE_GRID as GRID
 from graphpose.inference.tune import ImageFields, collect_fields, coordinate_ascent
 from graphpose.metrics.coco import coco_results
 from graphpose.metrics.intervals import SHARES, Interval, coco_intervals, face_interval, single_intervals
 from graphpose.metrics.results import category_of
 from graphpose.packed import SHIPPED
 from graphpose.skeleton import Skeleton
-
-# Values of the decoder's settings that --tune tries: wider than those of graphpose tune, since a network that learned
-# from few photographs is unsure, and its votes for one keypoint lie far apart.
-GRID: dict[str, tuple[float, ...]] = {
-    "keypoint_threshold": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3),
-    "limb_threshold": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3),
-    "peak_threshold": (0.01, 0.02, 0.05, 0.1),
-    "radius": (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0),
-    "radius_min": (0.3, 0.5, 1.0, 1.5),
-    "limb_radius": (2.0, 4.0, 6.0, 8.0, 12.0),
-    "limb_radius_min": (0.5, 1.0, 2.0, 4.0),
-    "limb_slack": (0.05, 0.1, 0.2, 0.3),
-    "min_limb_weight": (0.1, 0.25, 0.5, 1.0),
-    "full_limb_weight": (2.0, 4.0, 6.0, 10.0),
-    "min_split_weight": (1.5, 10.0, 100.0),
-    "min_bridge_share": (0.15, 0.3, 0.5, 0.8),
-    "use_spread": (False, True),
-    "join_alone": (-12.0, -9.0, -7.0, -6.0, -4.0),
-    "min_join_probability": (0.2, 0.35, 0.5, 0.7),
-    "join_scale_spread": (0.15, 0.25, 0.4, 0.6),
-}
 
 
 def predict(

@@ -6,6 +6,9 @@
     python experiments/tables.py ablations --data demo --seeds 2 --set epochs=3
     python experiments/tables.py table1 --data coco_local --rows baseline DGCN-A_d --seeds 2 --minutes 25 --pictures
     python experiments/tables.py table6 --published       # the baselines from their authors' weights, not trained
+    python experiments/tables.py frozen --set pretrained=WEIGHTS      # graphs on photographs, on a frozen trunk
+    python experiments/tables.py endtoend --set pretrained=WEIGHTS    # some of them with the trunk trained
+    python experiments/tables.py claims                   # what is confirmed of what the paper says
 
 Runs are Sacred runs of ``experiments/run.py`` under runs/tables; one that two tables need is made once, one that was
 interrupted goes on where its checkpoint is, one that failed is shown as failed until ``--retry-failed``. SIGTERM and
@@ -50,6 +53,7 @@ from experiments.paper.runs import (
     refuse_running,
     threads_of,
 )
+from experiments.paper.studies import STUDIES, TUNE_IMAGES, trained_row
 from experiments.paper.trainings import TrainingProcesses, gpus_for, locked
 from graphpose.errors import GraphposeError, escape_output
 
@@ -157,6 +161,54 @@ def make_published(options: argparse.Namespace) -> None:
     write_table(options, name, text, published.published_csv(table, rows))
     if missing and may_run:
         raise GraphposeError(f"{sum(one is None for one in rows.values())} rows have no weights, see the line above")
+
+
+def make_study(options: argparse.Namespace) -> None:
+    """The commands ``frozen`` and ``endtoend``.
+
+    Raises:
+        GraphposeError: a run did not come to its end, or the first seed is not complete, so that there are no
+            thresholds; what there is is written all the same.
+    """
+    study, extra = STUDIES[options.table], typed_settings(options.set)
+    if "seed" in extra:
+        raise GraphposeError("--set seed: a study's seeds are 1, 2, …; say how many with --seeds")
+    options.data = study.data
+    table = chosen_rows(study.table, options.rows)
+    seeds = options.seeds = options.seeds or study.seeds
+    runs = {row: expand(trained_row(study, row), study.data, seeds, extra, options.runs) for row in table.rows}
+    if options.list:
+        print(listing(runs))
+        return
+    unfinished = [] if options.report else train_missing(runs, options.retry_failed, options.jobs)
+    from experiments.paper.study import report_study  # imports the network, and a listing needs none of it
+
+    command = shlex.join(_study_words(options, extra))
+    name = " ".join([options.table, *options.rows, *headline(extra)])
+    text, csv_text = report_study(study, runs, extra, options, command)
+    write_table(options, name, text, csv_text)
+    if unfinished:
+        raise GraphposeError("; ".join(unfinished))
+
+
+def _study_words(options: argparse.Namespace, extra: Mapping[str, Any]) -> list[str]:
+    words = ["python", "experiments/tables.py", options.table, "--seeds", str(options.seeds)]
+    words += ["--rows", *options.rows] if options.rows else []
+    words += ["--limit", str(options.limit)] if options.limit is not None else []
+    words += ["--tune-images", str(options.tune_images)] if options.tune_images != TUNE_IMAGES else []
+    return [*words, *(["--set", *headline(extra)] if headline(extra) else [])]
+
+
+def make_claims(options: argparse.Namespace) -> None:
+    """The command ``claims``."""
+    from experiments.paper.claims import draw_claims, judged_claims, show_claims
+
+    judged = judged_claims(options.page, options.runs)
+    picture = options.page.parent / options.page.stem / "claims.png"
+    draw_claims(judged, picture)
+    text = show_claims(judged, picture.relative_to(options.page.parent).as_posix())
+    replace_section(options.page, "claims", text)
+    print(f"{text}\nwritten to {options.page} and {picture}")
 
 
 def write_table(options: argparse.Namespace, name: str, text: str, csv_text: str) -> None:
@@ -301,6 +353,7 @@ def build_parser() -> argparse.ArgumentParser:
     counted.set_defaults(run=print_parameters)
     add_published_option(counted)
     add_row_options(counted)
+    add_studies(subparsers)
     for name, table in TABLES.items():
         trained = subparsers.add_parser(name, help=table.title, description=table.title)
         trained.add_argument("--seeds", type=int, default=3, help="runs of each row (default: 3)")
@@ -322,14 +375,35 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_row_options(parser: argparse.ArgumentParser) -> None:
-    """Which rows, on which data, and whether they are made or only shown."""
-    parser.add_argument(
-        "--data",
-        default="paper",
-        help="named configuration that all rows train on: demo, coco_local, coco, crowdpose, mpii; "
-        '"paper" (default) takes each row\'s own',
-    )
+def add_studies(subparsers: Any) -> None:
+    """The studies on photographs, and what they and the demo say of the paper's claims."""
+    for name, study in STUDIES.items():
+        parser = subparsers.add_parser(name, help=study.table.title, description=study.table.title)
+        parser.add_argument("--seeds", type=int, help=f"runs of each row (default: {study.seeds})")
+        parser.add_argument("--jobs", type=int, default=1, help="runs side by side on all cores and GPUs (default: 1)")
+        parser.add_argument("--limit", type=int, help="score the first images of each set only, for a rehearsal")
+        text = f"training photographs of each set that thresholds are chosen on (default: {TUNE_IMAGES})"
+        parser.add_argument("--tune-images", type=int, default=TUNE_IMAGES, help=text)
+        parser.add_argument("--retry-failed", action="store_true", help="run again what has failed")
+        parser.add_argument("--page", type=Path, default=PAGE, help="page to write the table into")
+        parser.set_defaults(run=make_study)
+        add_row_options(parser, data=False)
+    text = "the paper's claims: confirmed, refuted or undecided, for the demo and for photographs"
+    parser = subparsers.add_parser("claims", help=text, description=text)
+    parser.add_argument("--page", type=Path, default=PAGE, help="page that has the tables, and gets the claims")
+    parser.add_argument("--runs", type=Path, default=Path("runs/tables"), help="where runs are kept")
+    parser.set_defaults(run=make_claims)
+
+
+def add_row_options(parser: argparse.ArgumentParser, data: bool = True) -> None:
+    """Which rows, on which ``data`` where that can be chosen, and whether they are made or only shown."""
+    if data:
+        parser.add_argument(
+            "--data",
+            default="paper",
+            help="named configuration that all rows train on: demo, coco_local, coco, crowdpose, mpii; "
+            '"paper" (default) takes each row\'s own',
+        )
     parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="these rows only (default: all)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings for all rows alike")
     parser.add_argument("--list", action="store_true", help="show state, estimate and command of every run")
@@ -355,7 +429,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.table = "table4" if options.table == "parameters" else options.table
         for name in ("seeds", "jobs"):
-            if getattr(options, name, 1) < 1:
+            if getattr(options, name, None) is not None and getattr(options, name) < 1:
                 raise GraphposeError(f"--{name} {getattr(options, name)} must be at least 1")
         if getattr(options, "minutes", None) is not None and not options.minutes > 0:
             raise GraphposeError(f"--minutes {options.minutes:g} must be positive")

@@ -75,7 +75,7 @@ class JointTable:
         for name, rows in groups.items():
             if rows.any():
                 figures[f"within {SHARES[0]}, {name}"] = float(self.found[rows, 0].mean())
-        for name in OCCLUSIONS.keys() & groups.keys():
+        for name in (name for name in OCCLUSIONS if name in groups):
             figures[f"confidence, {name}"] = float(self.confidence[groups[name]].mean())
         return figures
 

@@ -1,0 +1,145 @@
+"""Differences between rows that were run with the same seeds: simultaneous intervals, and what could have been seen.
+
+All rows of a study see the same seeds, which are its blocks. A run deviates from its row and its seed by noise that all
+rows share (:func:`~experiments.paper.report.pooled_error`), so a difference of two rows' means over S seeds has the
+standard error s · sqrt(2 / S) with (rows − 1)(S − 1) degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+CONFIDENCE = 0.95
+POWER = 0.8
+
+Values = Mapping[str, Mapping[int, float]]  # row → seed → figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """A difference of two rows' means with its simultaneous interval; nan where there is not enough to tell.
+
+    Attributes:
+        mean: of the row minus that of its reference.
+        low, high: of the interval.
+        detectable: smallest difference that would have been told from 0 with a probability of :data:`POWER`.
+    """
+
+    mean: float
+    low: float
+    high: float
+    detectable: float
+
+    def text(self, digits: int = 3) -> str:
+        """+0.012 [+0.002, +0.022], or without brackets where there is no interval."""
+        if math.isnan(self.mean):
+            return "–"
+        text = f"{self.mean:+.{digits}f}"
+        return text if math.isnan(self.low) else f"{text} [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """What differences of rows are measured against.
+
+    Attributes:
+        error: standard error of a difference of two rows' means.
+        degrees: of freedom.
+    """
+
+    error: float
+    degrees: int
+
+    @classmethod
+    def of(cls, values: Values) -> Noise | None:
+        """From all rows and the seeds that all of them have; None with fewer than two of either."""
+        seeds = complete_seeds(values)
+        if len(values) < 2 or len(seeds) < 2:
+            return None
+        y = np.array([[one[seed] for seed in seeds] for one in values.values()])  # (rows, seeds)
+        residual = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
+        degrees = (y.shape[0] - 1) * (y.shape[1] - 1)
+        return cls(math.sqrt(float((residual**2).sum()) / degrees * 2 / len(seeds)), degrees)
+
+    def contrast(self, difference: float, critical: float) -> Contrast:
+        """A difference with an interval of ``critical`` standard errors to either side."""
+        half = critical * self.error
+        return Contrast(difference, difference - half, difference + half, self.error * shift(critical, self.degrees))
+
+
+def complete_seeds(values: Values) -> list[int]:
+    """Seeds that every row has."""
+    return sorted(set.intersection(*(set(one) for one in values.values()))) if values else []
+
+
+def contrasts(
+    values: Values, pairs: Sequence[tuple[str, str]], dependent: Collection[str] = ()
+) -> dict[tuple[str, str], Contrast]:
+    """Differences of rows, whose intervals hold all at once with a probability of :data:`CONFIDENCE`.
+
+    Args:
+        values: of all rows of the study, which share their noise.
+        pairs: row and reference. Against one reference the intervals are Dunnett's, otherwise Bonferroni's.
+        dependent: rows that are another row's runs. They do not count for the noise, and their own differences are
+            measured against the noise of the pair alone, with Bonferroni's correction.
+    """
+    seeds = complete_seeds(values)
+    noise_of_all = Noise.of({row: one for row, one in values.items() if row not in dependent})
+    mean = {row: float(np.mean([one[seed] for seed in seeds])) if seeds else math.nan for row, one in values.items()}
+    one_reference = len({reference for _, reference in pairs}) == 1
+    found = {}
+    for row, reference in pairs:
+        difference = mean.get(row, math.nan) - mean.get(reference, math.nan)
+        alone = row in dependent or reference in dependent
+        noise = Noise.of({one: values[one] for one in (row, reference) if one in values}) if alone else noise_of_all
+        if noise is None or math.isnan(difference):
+            found[row, reference] = Contrast(difference, math.nan, math.nan, math.nan)
+            continue
+        critical = (dunnett if one_reference and not alone else bonferroni)(len(pairs), noise.degrees)
+        found[row, reference] = noise.contrast(difference, critical)
+    return found
+
+
+def bonferroni(comparisons: int, degrees: int) -> float:
+    """Half the width, in standard errors, of each of so many t intervals that hold at once, whatever they compare."""
+    from scipy import stats  # takes seconds, and most commands report nothing
+
+    return float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), degrees))
+
+
+@functools.cache
+def dunnett(comparisons: int, degrees: int) -> float:
+    """The same of so many rows against one reference, all of as many runs: two-sided.
+
+    Source: Dunnett, "A multiple comparison procedure for comparing several treatments with a control", JASA 1955.
+    """
+    from scipy import optimize, stats
+
+    z = np.linspace(-8, 8, 801)  # of the reference's mean
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    s = stats.chi.ppf((nodes + 1) / 2, degrees)[:, None] / math.sqrt(degrees)  # of the estimated deviation
+
+    def all_within(critical: float) -> float:
+        reach = math.sqrt(2) * critical * s  # (200, 1)
+        inside = (stats.norm.cdf(z + reach) - stats.norm.cdf(z - reach)) ** comparisons  # (200, 801)
+        given_s = (inside * stats.norm.pdf(z)).sum(axis=1) * (z[1] - z[0])
+        return float(weights @ given_s / 2)
+
+    return float(optimize.brentq(lambda critical: all_within(critical) - CONFIDENCE, 1.0, 60.0, xtol=1e-6))
+
+
+@functools.cache
+def shift(critical: float, degrees: int) -> float:
+    """True difference, in standard errors, that lies outside of ``critical`` with a probability of :data:`POWER`."""
+    from scipy import optimize, stats
+
+    def power(delta: float) -> float:
+        # the other side's share is below 1e-4 here, and scipy's noncentral t loses it to rounding
+        return float(stats.nct.sf(critical, degrees, delta))
+
+    return float(optimize.brentq(lambda delta: power(delta) - POWER, 0.0, 10 * critical + 10))
