@@ -111,7 +111,7 @@ class StudyPhotographs:
 
     def figures(self, network: PoseNetwork, decoder: DecoderConfig) -> dict[str, float]:
         """All figures of a network, each with the name of its set before it."""
-        decode = build_decoder(network.spec, decoder)
+        decode = build_decoder(network.spec, decoder, network.pose_statistics)
         found = {}
         for one in self.sets:
             poses: dict[int, Poses] = {}

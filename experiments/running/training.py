@@ -38,7 +38,6 @@ from graphpose.checkpoint import card_of_successor, load_checkpoint, require_ske
 from graphpose.data.batch import Batch
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
-from graphpose.data.features import FeatureDataset
 from graphpose.data.loader import PoseLoader, worker_failures_named
 from graphpose.data.mix import MixedDataset
 from graphpose.device import describe_device, resolve_device
@@ -115,13 +114,14 @@ def train_and_evaluate(
     settings = build_settings(config)
     train_set, val_set = build_datasets(settings.data, seed, settings.skeleton)
     settings = without_unknown_mirror_images(build_settings(config, train_set.skeleton))
+    images = train_set
     if settings.network.given_features:
         train_set, val_set = with_features(settings, train_set, val_set)
     train_loader, val_loader = build_loaders(settings, train_set, val_set, seed, ranks)
     content = load_checkpoint(checkpoint) if checkpoint else None
     path = None if checkpoint else pretrained_network(settings.network)
     pretrained = load_checkpoint(path) if path else None
-    statistics = None if checkpoint else run_statistics(settings.network, train_set)
+    statistics = None if checkpoint else run_statistics(settings.network, images)
     trainer = build_trainer(settings, train_loader, run, seed, ranks, content, pretrained, statistics)
     card = card_of_successor(pretrained, path) if pretrained and path else (content or {}).get("card")
     if checkpoint and content is not None:
@@ -136,7 +136,7 @@ def train_and_evaluate(
     print("\n".join(train_set.skeleton.lines()), flush=True)
     print(f"{settings.network.backbone}, adjacency {settings.network.adjacency}, {parameters:,} parameters; "
           f"{len(train_set)} training and {len(val_set)} evaluation images", flush=True)  # fmt: skip
-    mix = train_set.dataset if isinstance(train_set, (CachedDataset, FeatureDataset)) else train_set
+    mix = images.dataset if isinstance(images, CachedDataset) else images
     if isinstance(mix, MixedDataset):
         print("\n".join(mix.lines()), flush=True)
     evaluation: Evaluation | None = None
