@@ -95,9 +95,9 @@ CLAIMS = (
         {"demo": (PYRAMID, "F16", "table3"), "endtoend": (PYRAMID, DGCN, PRIMARY)},
     ),
     Claim(
-        "γ hardly matters: 0.01 against 0.5", -0.003, {"frozen": ("A_s, γ = 0.01", SOFT, PRIMARY)}, equal=True
+        "γ hardly matters: 0.01 against 0.5", -0.003, {"frozen": ("A_s with γ = 0.01", SOFT, PRIMARY)}, equal=True
     ),
-    Claim("γ hardly matters: 100 against 0.5", -0.002, {"frozen": ("A_s, γ = 100", SOFT, PRIMARY)}, equal=True),
+    Claim("γ hardly matters: 100 against 0.5", -0.002, {"frozen": ("A_s with γ = 100", SOFT, PRIMARY)}, equal=True),
     Claim(
         "A graph (A_d against the control) finds more hidden joints",
         None,
@@ -133,11 +133,19 @@ def judged_claims(page: Path, runs: Path) -> list[Judged]:
     Args:
         page: of results; figures of the studies lie in the folder of its name.
         runs: folder of all runs of tables; the demo's figures are the page's where its runs are gone.
+
+    Raises:
+        GraphposeError: neither the demo nor a study has anything to say.
     """
     found: dict[Source, dict[Claim, Contrast]] = {"demo": _demo(page, runs)}
     for name in STUDIES:
         path = page.parent / page.stem / f"{name}.json"
         found[name] = _study(path) if path.is_file() else {}  # type: ignore[index]
+    if not any(found.values()):
+        studies = " and ".join(f"{name}.json" for name in STUDIES)
+        raise GraphposeError(
+            f"{page} has no Table 1 or 3 of the demo, and {page.parent / page.stem} no {studies}; nothing can be judged"
+        )
     return [Judged(claim, {source: found[source].get(claim) for source in SOURCES}) for claim in CLAIMS]
 
 

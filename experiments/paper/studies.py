@@ -57,20 +57,20 @@ FROZEN = Study(
             Row(SOFT, {"adjacency": "soft"}, baseline=CONTROL),
             Row(DGCN, DYNAMIC, baseline=CONTROL),
             Row("full graph", {"adjacency": "full"}, baseline=CONTROL),
-            Row("A_s, γ = 0.01", {"adjacency": "soft", "gamma": 0.01}, baseline=SOFT),
-            Row("A_s, γ = 100", {"adjacency": "soft", "gamma": 100.0}, baseline=SOFT),
-            Row("A_d, absent edges masked", DYNAMIC | {"absent_edges": "masked"}, baseline=DGCN),
-            Row("A_d, no non-local block", DYNAMIC | {"non_local": False}, baseline=DGCN),
-            Row("A_d, no intermediate supervision", DYNAMIC | {"loss.intermediate": 0.0}, baseline=DGCN),
-            Row("A_d, 4 channels per keypoint", DYNAMIC | {"node_width": 4}, baseline=DGCN),
-            Row("A_d, A_s at evaluation", DYNAMIC | {"evaluation_graph": "expectation"}, baseline=DGCN),
+            Row("A_s with γ = 0.01", {"adjacency": "soft", "gamma": 0.01}, baseline=SOFT),
+            Row("A_s with γ = 100", {"adjacency": "soft", "gamma": 100.0}, baseline=SOFT),
+            Row("A_d with absent edges masked", DYNAMIC | {"absent_edges": "masked"}, baseline=DGCN),
+            Row("A_d without non-local block", DYNAMIC | {"non_local": False}, baseline=DGCN),
+            Row("A_d without intermediate supervision", DYNAMIC | {"loss.intermediate": 0.0}, baseline=DGCN),
+            Row("A_d with 4 channels per keypoint", DYNAMIC | {"node_width": 4}, baseline=DGCN),
+            Row("A_d with A_s at evaluation", DYNAMIC | {"evaluation_graph": "expectation"}, baseline=DGCN),
         ),
         METRICS,
     ),
     "frozen",
     seeds=8,
     # the graph of evaluation is read in evaluation alone
-    evaluated={"A_d, A_s at evaluation": (DGCN, {"evaluation_graph": "expectation"})},
+    evaluated={"A_d with A_s at evaluation": (DGCN, {"evaluation_graph": "expectation"})},
 )
 
 ENDTOEND = Study(

@@ -35,6 +35,11 @@ def test_the_demos_figures_are_read_from_the_page_where_its_runs_are_gone(tmp_pa
         published_means(PAGE.read_text(), "table9")
 
 
+def test_where_nothing_was_measured_nothing_is_judged(tmp_path: Path):
+    with pytest.raises(GraphposeError, match=r"no Table 1 or 3 of the demo, and .* no frozen.json and endtoend.json"):
+        judged_claims(tmp_path / "page.md", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("claim", "low", "high", "verdict"),
     [

@@ -40,7 +40,7 @@ def test_every_row_can_be_trained_and_has_its_reference(name):
 
 
 def test_a_row_that_differs_in_evaluation_alone_has_the_runs_of_another():
-    row = row_named("A_d, A_s at evaluation")
+    row = row_named("A_d with A_s at evaluation")
     assert trained_row(FROZEN, row).name == DGCN
     assert trained_row(FROZEN, row_named(CONTROL)).name == CONTROL
 
