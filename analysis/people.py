@@ -51,7 +51,7 @@ from graphpose.inference.tune import ImageFields, collect_fields, coordinate_asc
 from graphpose.metrics.coco import coco_results
 from graphpose.metrics.intervals import SHARES, Interval, coco_intervals, face_interval, single_intervals
 from graphpose.metrics.results import category_of
-from graphpose.packed import SHIPPED
+from graphpose.nn.config import SHIPPED
 from graphpose.skeleton import Skeleton
 
 

@@ -24,9 +24,9 @@ from graphpose.device import resolve_device
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import UsageConfig
 from graphpose.graphs.statistics import PoseStatistics
-from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.config import SHIPPED, SHIPPED_NAME, PoseNetworkConfig
 from graphpose.nn.network import GRAPH_MODULES, PoseNetwork
-from graphpose.packed import SHIPPED, SHIPPED_NAME, SUFFIX, is_packed, unpack
+from graphpose.packed import SUFFIX, is_packed, unpack
 from graphpose.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)

@@ -20,12 +20,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from graphpose.errors import GraphposeError
+from graphpose.nn.config import SHIPPED
 from graphpose.nn.network import PoseNetwork
 
 FORMAT = 1
 SUFFIX = ".safetensors"
-SHIPPED_NAME = "shipped"  # what it is called in settings
-SHIPPED = Path(__file__).parent / "shipped" / f"people{SUFFIX}"  # what is used where no checkpoint is named
 METADATA_KEY = "graphpose"
 SCALE = ".scale"
 INT8_MAX = 127  # of int8, the same to both sides of zero

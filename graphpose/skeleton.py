@@ -17,7 +17,9 @@ from graphpose.errors import GraphposeError
 
 ScaleRule = Literal["sqrt_area", "bbox_diagonal", "head"]
 
-# Used for keypoints whose labelling spread nobody measured: the mean of COCO's seventeen.
+# Used for keypoints whose sigmas are not stated: the mean of COCO's seventeen. A sigma is how far two people label one
+# keypoint of one person apart. A file with one label each cannot tell: what its labels spread over is how bodies move,
+# and scoring by that would forgive every pose the mean one.
 DEFAULT_SIGMA = 0.061
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from experiments.configs import demo, photographs
 from experiments.configs.defaults import GROUPS
+from graphpose.nn.config import SHIPPED_NAME
 
 # A trunk that is trained already: that of the shipped network, or of ImageNet.
 PRETRAINED: dict[str, Any] = {
@@ -36,7 +37,7 @@ CONFIG: dict[str, Any] = photographs.CONFIG | PRETRAINED | {
     "train_sets": [],
     "val_annotations": "",
     "val_images": "",
-    "pretrained": "shipped",
+    "pretrained": SHIPPED_NAME,
     "workers": None,
     "precision": "float32",
     "test_flip": True,

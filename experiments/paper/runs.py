@@ -23,6 +23,7 @@ from experiments.configs.settings import build_settings
 from experiments.paper.rows import DEMO_BACKBONES, Row
 from experiments.paper.trainings import TrainingProcesses
 from graphpose.errors import GraphposeError
+from graphpose.nn.config import SHIPPED, SHIPPED_NAME
 
 State = Literal["missing", "running", "interrupted", "failed", "done"]
 
@@ -170,6 +171,7 @@ def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
 @functools.cache
 def file_digest(path: str) -> str:
     """What a file of weights is known by wherever it lies: its bytes. The text itself where it names no file."""
+    path = str(SHIPPED) if path == SHIPPED_NAME else path
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else path
 
 

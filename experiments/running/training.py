@@ -35,6 +35,7 @@ from experiments.running.features import with_features
 from experiments.running.records import run_folder, send_artefacts, source_version
 from experiments.running.resume import CHECKPOINT
 from graphpose.checkpoint import card_of_successor, load_checkpoint, require_skeleton
+from graphpose.data.annotations.table import complete_category
 from graphpose.data.batch import Batch
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
@@ -47,6 +48,7 @@ from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.graphs.statistics import PoseStatistics
 from graphpose.inference.evaluate import Evaluation, evaluate
 from graphpose.metrics.protocol import headline_names
+from graphpose.metrics.results import category_of
 from graphpose.nn.losses import PoseLoss
 from graphpose.training.backends import backends
 from graphpose.training.checkpointer import Checkpointer
@@ -124,6 +126,8 @@ def train_and_evaluate(
     statistics = None if checkpoint else run_statistics(settings.network, images)
     trainer = build_trainer(settings, train_loader, run, seed, ranks, content, pretrained, statistics)
     card = card_of_successor(pretrained, path) if pretrained and path else (content or {}).get("card")
+    if settings.data.divided and ranks.is_first:
+        write_parts(folder, train_set, val_set)
     if checkpoint and content is not None:
         resume(trainer, checkpoint, content, train_set, run)
         copy_relations(trainer, checkpoint.parent, folder)
@@ -167,6 +171,14 @@ def train_and_evaluate(
     print(f"{best} {evaluation.metrics[best]:.3f} on {len(val_set)} evaluation images after "
           f"{(time.perf_counter() - started) / 60:.1f} minutes; look at {folder / 'contact_sheet.png'}")  # fmt: skip
     return evaluation.metrics[best]
+
+
+def write_parts(folder: Path, train_set: PoseDataset, val_set: PoseDataset) -> None:
+    """Both parts of a file that was divided, as annotation files: for ``graphpose evaluate`` and ``tune``."""
+    for name, dataset in (("train", train_set), ("val", val_set)):
+        truth = dataset.ground_truth()
+        truth["categories"] = [complete_category(dataset.skeleton, category_of(truth))]
+        (folder / f"{name}_annotations.json").write_text(json.dumps(truth))
 
 
 def make_samples(cache: CachedDataset, checkpointer: Checkpointer, ranks: Ranks) -> None:

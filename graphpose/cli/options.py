@@ -59,7 +59,7 @@ def add_usage_options(parser: argparse.ArgumentParser) -> None:
 
 def checkpoint_of(options: argparse.Namespace) -> Path:
     """The checkpoint that was named, or the shipped network."""
-    from graphpose.packed import SHIPPED
+    from graphpose.nn.config import SHIPPED
 
     return options.checkpoint or SHIPPED
 

@@ -31,8 +31,8 @@ from graphpose.inference.exported import ExportedNetwork, FieldNetwork
 from graphpose.inference.frames import Frame, read_frames
 from graphpose.inference.sources import Video
 from graphpose.nn.compilation import compiled, compiler_failures_named
+from graphpose.nn.config import SHIPPED
 from graphpose.nn.network import PoseNetwork
-from graphpose.packed import SHIPPED
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 WINDOW = 4  # batches of frames that one input size is looked for in

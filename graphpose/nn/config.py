@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from graphpose.errors import GraphposeError
@@ -27,6 +28,9 @@ ScaleActivation = Literal["softplus", "relu"]
 SpreadActivation = Literal["linear", "leaky_relu"]
 _IMPORTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:name
 
+SHIPPED_NAME = "shipped"  # what ``pretrained`` calls the network that graphpose ships
+SHIPPED = Path(__file__).parents[1] / "shipped" / "people.safetensors"
+
 
 @dataclasses.dataclass(frozen=True)
 class PoseNetworkConfig:
@@ -36,7 +40,8 @@ class PoseNetworkConfig:
         skeleton: gives K and M; a name of a built-in skeleton or a dictionary are taken too.
         backbone: any timm name with features at the wanted strides.
         pretrained: True for timm's ImageNet weights, or the path of a local file of such (.safetensors or .pth); a run
-            also takes a checkpoint or packed network: of a baseline for trunk and heads, with graphs for all of it.
+            also takes a checkpoint or packed network, or "shipped" for that of graphpose: of a baseline for trunk and
+            heads, with graphs for all of it, of another skeleton for what both have in common.
         backbone_variant: where a bottleneck ResNet has its strides: "v1.5" in conv2 (timm, torchvision), "v1" in conv1
             (Caffe, Keras). "auto" believes what the weights file says of itself and takes v1.5 otherwise.
         stem_pool: keep the stem's max-pool. Without it a ResNet has strides 2, 4, 8, 16 in its four stages.

@@ -227,7 +227,7 @@ def test_a_second_file_is_evaluated_on(here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hand_trains_from_another_skeletons_network_and_its_run_is_used(
+def test_a_run_is_used_for_evaluation_and_to_begin_from_with_another_skeleton(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """The network of a kite for a body; a checkpoint brings the statistics that its poses are joined with."""
@@ -243,12 +243,15 @@ def test_a_hand_trains_from_another_skeletons_network_and_its_run_is_used(
     statistics = statistics_of(content)
     assert statistics is not None
     assert (statistics.skeleton_name, statistics.provenance["images"]) == ("kite", 10)
-    assert (
-        main(
-            ["evaluate", "--checkpoint", "runs/1", "--annotations", "kite/annotations.json", "--images", "kite/images"]
-        )
-        == 0
-    )
+    images = ["--images", "kite/images"]
+    figures = json.loads((here / "runs/1/evaluation.json").read_text())
+    assert main(["evaluate", "--checkpoint", "runs/1", "--annotations", "runs/1/val_annotations.json", *images]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["AP", f"{figures['AP']:.4f}"]
+    trained_on = json.loads((here / "runs/1/train_annotations.json").read_text())
+    assert len(trained_on["images"]) == 10
+    assert trained_on["categories"][0] | {"flip_pairs": []} == {
+        "id": 3, "name": "kite", "supercategory": "person", "sigmas": [0.061] * 7, "flip_pairs": []
+    } | {key: KINDS["kite"]().category[key] for key in ("keypoints", "skeleton")}  # fmt: skip
     main(["pack", "runs/1", "kite.safetensors"])
     assert statistics_of(load_checkpoint(here / "kite.safetensors")).to_dict() == statistics.to_dict()
     given = [f"{key}={value}" for key, value in files("feet", pretrained="kite.safetensors").items()]

@@ -243,3 +243,12 @@ def coco_category(skeleton: Skeleton, category_id: int = 1) -> dict[str, Any]:
         "keypoints": list(skeleton.keypoints),
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],
     }
+
+
+def complete_category(skeleton: Skeleton, category_id: int = 1) -> dict[str, Any]:
+    """The category record of a skeleton with what the format does not have: :meth:`Skeleton.from_category` reads the
+    same skeleton back, its name, sigmas and stated flip pairs included."""
+    record = {**coco_category(skeleton, category_id), "name": skeleton.name, "sigmas": list(skeleton.sigmas)}
+    if skeleton.flip_pairs is not None:
+        record["flip_pairs"] = [[a + 1, b + 1] for a, b in skeleton.flip_pairs]
+    return record

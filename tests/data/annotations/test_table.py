@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from graphpose.data.annotations.table import Annotations, Images
-from graphpose.skeleton import Skeleton
+from graphpose.data.annotations.table import Annotations, Images, complete_category
+from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
 
 
 def table() -> Annotations:
@@ -50,3 +50,15 @@ def test_selected_images_come_in_the_order_asked_for_with_their_annotations() ->
     assert annotations.image_ids.tolist() == [5, 5, 7]
     assert annotations.regions == {1: "region of 12"}
     assert [a["image_id"] for a in annotations.to_coco()["annotations"]] == [5, 5, 7]
+
+
+def test_a_complete_category_gives_the_same_skeleton_back() -> None:
+    box = Skeleton("box", ("l_a", "r_a", "c", "d"), ((0, 1), (3, 2)), (0.1, 0.2, 0.3, 0.4))
+    pairs, nothing = box.with_flip_pairs([["c", 4]]), box.with_flip_pairs([])
+    for skeleton in (COCO, CROWDPOSE, MPII, box, pairs, nothing):
+        read = Skeleton.from_category(complete_category(skeleton, 7))
+        assert (read.name, read.keypoints, read.sigmas, read.flip) == (
+            skeleton.name, skeleton.keypoints, skeleton.sigmas, skeleton.flip
+        )  # fmt: skip
+        assert {frozenset(limb) for limb in read.limbs} == {frozenset(limb) for limb in skeleton.limbs}
+        assert read.mirrors == skeleton.mirrors
