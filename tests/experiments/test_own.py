@@ -234,7 +234,7 @@ def test_a_run_is_used_for_evaluation_and_to_begin_from_with_another_skeleton(
     run = import_run(monkeypatch, here)
     tiny = ["backbone=test_resnet", "image_size=65", "contact_sheet_images=1", "seed=1"]
     given = [f"{key}={value}" for key, value in files("kite").items()]
-    launch(run, "with", "own", *given, *tiny, "epochs=2")
+    launch(run, "with", "own", *given, *tiny, "epochs=1")
     printed = capsys.readouterr().out
     assert "settings that follow from the data:" in printed
     assert "10 training and 2 evaluation images" in printed
@@ -260,6 +260,6 @@ def test_a_run_is_used_for_evaluation_and_to_begin_from_with_another_skeleton(
     printed = capsys.readouterr().out
     assert "backbone=test_resnet" in printed
     assert "pretrained=kite.safetensors: the trunk, 0 of 26 keypoints and 0 of 25 limbs of skeleton 'kite'" in printed
-    launch(run, "with", "resume=2", "epochs=2")
+    launch(run, "with", "resume=2")
     assert "settings that follow" not in capsys.readouterr().out
     assert json.loads((here / "runs/3/run.json").read_text())["status"] == "COMPLETED"
