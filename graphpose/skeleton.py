@@ -160,6 +160,10 @@ class Skeleton:
             sigmas = f"{DEFAULT_SIGMA} each, the mean of COCO's, for none are stated"
         return [head, f"  limbs: {named(self.limbs)}", f"  flip pairs: {pairs} ({origin})", f"  sigmas: {sigmas}"]
 
+    def same_channels(self, other: Skeleton) -> bool:
+        """Whether the channels of a network mean the same by another skeleton: its keypoints and limbs are the same."""
+        return (self.keypoints, self.limbs) == (other.keypoints, other.limbs)
+
     def with_flip_pairs(self, pairs: Sequence[Sequence[int | str]], what: str = "flip_pairs") -> Skeleton:
         """The same with other flip pairs.
 

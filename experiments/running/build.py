@@ -43,14 +43,14 @@ from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.keypoint_graph import configured_statistics
 from graphpose.nn.network import PoseNetwork
 from graphpose.nn.transfer import transfer
-from graphpose.skeleton import Skeleton
 
 # What of a baseline a run does not have to name: left at their defaults, these are the baseline's.
 INHERITED_SETTINGS = ("backbone_variant", "norm_eps", "scale_activation", "scale_factor", "spread_activation")
 
 # What may differ between two graphs of which one has the channels of the other.
 OF_ANOTHER_GRAPH = (
-    "adjacency", "gamma", "absent_edges", "graph_pool", "per_sample", "evaluation_graph", "statistics",
+    "adjacency", "gamma", "absent_edges", "graph_pool", "per_sample", "evaluation_graph", "statistics", "sample",
+    "graph_layers", "graph_layer", "non_local",
 )  # fmt: skip
 
 MOST_WORKERS = 16
@@ -213,7 +213,8 @@ def build_network(
         resumed: content of the checkpoint that the run goes on from; its network is that of the checkpoint, and the
             pretrained file from which the run once began is not needed.
         pretrained: content of the checkpoint in ``config.pretrained``: of a baseline, whose trunk and heads the network
-            begins with, or of a network with graphs, all of whose weights it begins with.
+            begins with, of a network with graphs, all of whose weights it begins with, or of one of another skeleton,
+            which gives what both have in common; a line says what that is.
         statistics: of the run, see :func:`run_statistics`; a network with graphs gets the graph that they make in place
             of its own. None takes those that travel with the checkpoint.
 
@@ -227,7 +228,7 @@ def build_network(
     if pretrained is None:
         return PoseNetwork(config, pose_statistics=statistics)
     path, theirs = Path(str(config.pretrained)), PoseNetworkConfig.from_dict(pretrained["config"])
-    if not _same_fields(config.skeleton, theirs.skeleton):
+    if not config.skeleton.same_channels(theirs.skeleton):
         return _transferred(config, pretrained, path, theirs, statistics)
     if theirs.adjacency == "none":
         graphs = {key: getattr(config, key) for key in GRAPH_SETTINGS}
@@ -248,11 +249,6 @@ def _with_pretrained(network: PoseNetwork, config: PoseNetworkConfig) -> PoseNet
     """The network, whose record says where this run began."""
     network.config = dataclasses.replace(network.config, pretrained=config.pretrained)
     return network
-
-
-def _same_fields(skeleton: Skeleton, other: Skeleton) -> bool:
-    """Whether two skeletons mean the same by every channel."""
-    return (skeleton.keypoints, skeleton.limbs) == (other.keypoints, other.limbs)
 
 
 def _require_same_graph(config: PoseNetworkConfig, source: Mapping[str, str] | None, path: Path) -> None:

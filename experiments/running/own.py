@@ -49,8 +49,10 @@ MAX_DETECTIONS = 20  # COCO's
 # What a network has to have in common with the one whose weights it begins with.
 STRUCTURE = (
     "backbone", "backbone_variant", "stem_pool", "dilate", "strides", "upsample", "norm_eps", "scale_activation",
-    "scale_factor", "spread_activation", "node_width", "graph_layers", "non_local",
+    "scale_factor", "spread_activation", "node_width",
 )  # fmt: skip
+# and, where its skeleton is the same, so that its graphs are taken whole
+GRAPH_STRUCTURE = ("adjacency", "graph_layers", "graph_layer", "non_local")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,9 +258,12 @@ def choose_trunk(values: Mapping[str, Any], explicit: Mapping[str, Any], facts: 
     if path is None:
         return dataclasses.replace(fresh, reason="this installation ships no network to begin from; a small trunk "
                                    "learns fast")  # fmt: skip
-    config = PoseNetworkConfig.from_dict(load_checkpoint(path)["config"]).to_dict()
-    graphs = ("node_width", "graph_layers", "non_local") if config["adjacency"] == "none" else ()
-    theirs = {key: config[key] for key in STRUCTURE if key not in graphs}
+    network = PoseNetworkConfig.from_dict(load_checkpoint(path)["config"])
+    own_graphs = network.adjacency == "none"
+    keys = [key for key in STRUCTURE if not (own_graphs and key == "node_width")]
+    if not own_graphs and network.skeleton.same_channels(facts.skeleton):
+        keys += GRAPH_STRUCTURE
+    theirs = {key: value for key, value in network.to_dict().items() if key in keys}
     other = next((key for key, value in theirs.items() if explicit.get(key, value) != value), None)
     if other is not None and "pretrained" not in explicit:
         return dataclasses.replace(fresh, reason=f"{other}={explicit[other]} is not that of the network that is "

@@ -191,7 +191,7 @@ class PoseNetwork(nn.Module):
             GraphposeError: its keypoints or limbs are others, which are what the channels mean.
         """
         own = self.spec.skeleton
-        if (skeleton.keypoints, skeleton.limbs) != (own.keypoints, own.limbs):
+        if not skeleton.same_channels(own):
             raise GraphposeError(
                 f"skeleton '{skeleton.name}' has other keypoints or limbs than the network's, '{own.name}'"
             )

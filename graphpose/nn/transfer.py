@@ -114,7 +114,7 @@ def transfer(network: PoseNetwork, weights: Mapping[str, Tensor], source: Skelet
         elif part == "paf_head":
             _copy_blocks(name, tensor, weights, common.limbs, common, limbs=True)
         elif part in ("pif_pyramid", "paf_pyramid") and name in weights and common.keypoints:
-            _copy_of_graph_module(name, tensor, weights[name], common)
+            _copy_of_graph_module(name, tensor, weights[name], common, network.config.node_width)
     return common
 
 
@@ -150,25 +150,31 @@ def _copy_blocks(
         new[to] = values
 
 
-def _copy_of_graph_module(name: str, tensor: Tensor, old: Tensor, common: Correspondence) -> None:
-    """A tensor of a DGCM or of a way down between two, by the axis on which its keypoints lie."""
-    target, source = (torch.tensor(index) for index in zip(*common.keypoints, strict=True))
+def _copy_of_graph_module(name: str, tensor: Tensor, old: Tensor, common: Correspondence, d: int) -> None:
+    """A tensor of a DGCM or of a way down between two, by the axes on which its keypoints lie; d is the node width."""
     if ".non_local." in name:
         return
-    if name.endswith(".W_d"):
+    target, source = (torch.tensor(index) for index in zip(*common.keypoints, strict=True))
+    K, old_K = common.target.num_keypoints, common.source.num_keypoints
+    if name.endswith(".W_d"):  # (K, K)
         tensor[target[:, None], target] = old[source[:, None], source]
-    elif ".expand.weight" in name:  # (C, K · d, 3, 3)
-        d = tensor.shape[1] // common.target.num_keypoints
-        tensor.unflatten(1, (-1, d))[:, target] = old.unflatten(1, (-1, d))[:, source]
-    elif ".modules_at." in name and _by_keypoint(name, tensor):  # (K · d, …)
-        d = tensor.shape[0] // common.target.num_keypoints
-        tensor.unflatten(0, (-1, d))[target] = old.unflatten(0, (-1, d))[source]
-    else:  # nothing of it belongs to a keypoint
+    elif name.endswith(".expand.weight"):  # (C, K · d, 3, 3)
+        tensor.unflatten(1, (K, d))[:, target] = old.unflatten(1, (old_K, d))[:, source]
+    elif _by_keypoint(name):  # (K · d, …) or (K, …)
+        width = tensor.shape[0] // K
+        tensor.unflatten(0, (K, width))[target] = old.unflatten(0, (old_K, width))[source]
+    elif tensor.shape == (K * d, K * d) and old.shape == (old_K * d, old_K * d) and d < K:  # of KeypointConv
+        theirs = old.view(old_K, d, old_K, d).transpose(1, 2)  # (K, K, d, d)
+        tensor.view(K, d, K, d).transpose(1, 2)[target[:, None], target] = theirs[source[:, None], source]
+    elif tensor.shape == old.shape:  # nothing of it belongs to a keypoint
         tensor.copy_(old)
 
 
-def _by_keypoint(name: str, tensor: Tensor) -> bool:
+def _by_keypoint(name: str) -> bool:
     """Whether the first axis of a DGCM's tensor has the channels of the keypoints: those of the reduction, its batch
-    norm, the confidence, and the batch norms of the graph layers do; W, a bias of the features and a counter do not."""
-    kind = name.split(".modules_at.")[1].split(".", 1)[1]  # behind the stride
-    return kind.startswith(("reduce.", "norm.", "read.")) or ".norm." in kind if tensor.dim() else False
+    norm, the confidence, and the batch norms of the graph layers do; W, the bias of the features and counters do not.
+    """
+    _, dgcm, kind = name.partition(".modules_at.")
+    kind = kind.partition(".")[2]  # behind the stride
+    counter = name.endswith(".num_batches_tracked")
+    return bool(dgcm) and not counter and (kind.startswith(("reduce.", "norm.", "read.")) or ".norm." in kind)

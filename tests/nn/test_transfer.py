@@ -21,7 +21,9 @@ SETTINGS = {"backbone": "test_resnet", "stem_pool": True, "upsample": 2, "node_w
 
 def trained(skeleton: Skeleton, **settings) -> PoseNetwork:
     """A network none of whose tensors is what it began as."""
-    network = PoseNetwork(PoseNetworkConfig(skeleton=skeleton, adjacency="hand_crafted", **{**SETTINGS, **settings}))
+    network = PoseNetwork(
+        PoseNetworkConfig(**{"skeleton": skeleton, "adjacency": "hand_crafted", **SETTINGS, **settings})
+    )
     with torch.no_grad():
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
@@ -112,6 +114,28 @@ def test_a_body_with_feet_has_the_fields_of_its_body(adjacency):
     torch.testing.assert_close(fields["pif"][:, :17], expected["pif"].flip(1))
     order = [PAF.CONFIDENCE, PAF.X2, PAF.Y2, PAF.SPREAD2, PAF.X1, PAF.Y1, PAF.SPREAD1]
     torch.testing.assert_close(fields["paf"][:, :19], expected["paf"][:, :, order])
+
+
+@pytest.mark.parametrize("layer", ["convolution", "DenseGCNConv", "dgcn"])
+def test_other_graph_layers_are_taken_where_they_correspond(layer):
+    old = trained(OLD, adjacency="full", graph_layer=layer)
+    settings = {**SETTINGS, "graph_layers": 3}  # one more than there is
+    network = PoseNetwork(PoseNetworkConfig(skeleton=NEW, adjacency="full", graph_layer="convolution", **settings))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    transfer(network, old.state_dict(), OLD)
+    for n in range(3):
+        name = f"paf_pyramid.modules_at.8.layers.{n}.conv.weight"
+        mine, fresh = (state[name].view(5, 2, 5, 2) for state in (network.state_dict(), before))
+        if layer == "convolution" and n < 2:
+            theirs = old.state_dict()[name].view(4, 2, 4, 2)
+            assert torch.equal(mine[2, :, 0], theirs[0, :, 3])  # what head gets from tail
+            assert torch.equal(mine[0, :, 0], theirs[3, :, 3])
+            assert torch.equal(mine[1], fresh[1])
+            assert torch.equal(mine[2, :, 1], fresh[2, :, 1])
+        else:
+            assert torch.equal(mine, fresh)
+    norm = network.state_dict()["paf_pyramid.modules_at.8.layers.1.norm.bias"].unflatten(0, (5, 2))
+    assert torch.equal(norm[2], old.state_dict()["paf_pyramid.modules_at.8.layers.1.norm.bias"].unflatten(0, (4, 2))[0])
 
 
 def test_without_a_common_keypoint_only_the_trunk_is_taken():
