@@ -26,13 +26,18 @@ from graphpose.skeleton import COCO
 from tests.inference.films import write_film
 
 
+class NoFields:
+    def finish(self):
+        return None, None
+
+
 class GreyPredictor(Predictor):
     """Finds as many persons as the mean grey of an image says, without a network."""
 
-    def _fields(self, batch, seconds):
-        return (None, None), None
+    def _begin(self, batch):
+        return None, NoFields()
 
-    def _decode(self, waiting, pif, paf, batch, seconds):
+    def _decode(self, waiting, batch, fields, seconds):
         for one in waiting:
             count = int(one.frame.image.mean()) % 4
             keypoints = np.zeros((count, 17, 3), np.float32)
@@ -113,11 +118,11 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(predictor, f
     frames = []
 
     class Interrupting(GreyPredictor):
-        def _fields(self, batch, seconds):
+        def _begin(self, batch):
             frames.extend(batch)
             if len(frames) > 20 and len(frames) - len(batch) <= 20:
                 signal.raise_signal(signal.SIGINT)
-            return super()._fields(batch, seconds)
+            return super()._begin(batch)
 
     interrupting = Interrupting(predictor.network)
     summary = predict_sources(interrupting, sources, OutputConfig(stopped, json=True, csv=True, track=True), **config)
@@ -139,7 +144,7 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(predictor, f
 
 def test_sigterm_stops_as_ctrl_c_does(predictor, folder, tmp_path):
     class Terminated(GreyPredictor):
-        def _fields(self, batch, seconds):
+        def _begin(self, batch):
             signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)

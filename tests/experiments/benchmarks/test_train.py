@@ -49,7 +49,7 @@ def test_the_loop_changes_neither_its_weights_nor_the_trainers(benchmark):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["dmo"], "'dmo' is no named configuration; choose one of demo, coco"),
+        (["dmo"], "'dmo' is no named configuration; choose one of demo, own, coco"),
         (["demo", "epocs=3"], "unknown configuration key 'epocs'; did you mean epochs"),
         (["demo", "los.pif_offset=2"], "los.pif_offset: there is no group 'los', only augment, crowd, decoder, loss"),
         (["demo", "epochs"], "'demo epochs' is no named configuration"),
