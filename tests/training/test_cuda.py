@@ -1,6 +1,7 @@
 """Training on an emulated device: every kind of network and setting, and what it must not wait for."""
 
 import re
+from typing import get_args
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from graphpose.checkpoint import load_checkpoint
 from graphpose.errors import GraphposeError
 from graphpose.fields.scatter import torch_scatter
+from graphpose.nn.config import Adjacency
 from graphpose.training.checkpointer import Checkpointer
 from graphpose.training.stop import StopRequest
 from tests.training.tiny import tiny_trainer
@@ -36,7 +38,7 @@ SETTINGS = {
     "thawed": {"optimizer": "sgd", "frozen_backbone_epochs": 0, "freeze_batch_norm": True},
     "baseline": {"optimizer": "sgd", "frozen_backbone_epochs": 0, "baseline_learning_rate_factor": 0.1},
 }
-# every graph with two settings, every setting with three or four graphs
+# every graph with two settings, every setting with two to four graphs
 CONFIGURATIONS = [
     (graph, list(SETTINGS)[(i + shift) % len(SETTINGS)]) for i, graph in enumerate(GRAPHS) for shift in (0, 3)
 ]
@@ -47,6 +49,13 @@ def trainer_on(device, graph="dynamic", setting="sgd", **changes):
     trainer = tiny_trainer(4, 2, device=device, network=GRAPHS[graph], **SETTINGS[setting] | changes)
     trainer._set_modes()
     return trainer
+
+
+def test_no_graph_and_no_precision_is_left_out():
+    settings = SETTINGS.values()
+    assert {graph["adjacency"] for graph in GRAPHS.values()} == set(get_args(Adjacency))
+    assert {setting.get("precision", "float32") for setting in settings} == {"float32", "bfloat16", "float16"}
+    assert {setting for _, setting in CONFIGURATIONS} == set(SETTINGS)
 
 
 @pytest.mark.parametrize(("graph", "setting"), CONFIGURATIONS)
