@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,9 @@ import numpy as np
 
 from graphpose.data.image import IMAGE_SUFFIXES, decode_image, read_image
 from graphpose.errors import GraphposeError
+
+# What is wrong is said by the errors here. OpenCV reads this when it first opens or writes a film, whosever that is.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp",
@@ -90,11 +94,11 @@ class VideoReader:
         self.video = video
         if isinstance(video.address, str) and not video.is_live and not Path(video.address).is_file():
             raise GraphposeError(f"video {video.address} does not exist")
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong is said by the errors here
-        if isinstance(video.address, int):
-            self._capture = cv2.VideoCapture(video.address)
-        else:
-            self._capture = cv2.VideoCapture(video.address, cv2.CAP_FFMPEG)
+        with _quiet_opencv():
+            if isinstance(video.address, int):
+                self._capture = cv2.VideoCapture(video.address)
+            else:
+                self._capture = cv2.VideoCapture(video.address, cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             kind = "camera" if isinstance(video.address, int) else "stream" if video.is_live else "video"
             raise GraphposeError(f"{kind} {video.address} has no frame that can be read")
@@ -143,6 +147,16 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Without OpenCV's own lines on each backend that cannot open something."""
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 def is_stream(address: str) -> bool:

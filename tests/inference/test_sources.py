@@ -171,3 +171,14 @@ def test_known_frames_are_passed_over_and_counted(folder):
 def test_the_number_of_frames_is_known_beforehand_where_there_is_an_end(folder):
     assert find_sources([folder]).number_of_frames() == 9
     assert find_sources(["7"]).number_of_frames() is None
+
+
+@pytest.mark.parametrize("address", [99, "no_video.mp4"])
+def test_what_cannot_be_opened_is_one_error_without_lines_of_opencv(tmp_path, monkeypatch, capfd, address):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no_video.mp4").write_bytes(b"a text")
+    before = cv2.utils.logging.getLogLevel()
+    with pytest.raises(GraphposeError, match=rf"{address} has no frame that can be read"):
+        Video(address, "name").open()
+    assert capfd.readouterr() == ("", "")
+    assert cv2.utils.logging.getLogLevel() == before
