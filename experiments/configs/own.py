@@ -2,8 +2,11 @@
 
 Data: an annotation file in COCO's format and the folder of its images; a fifth of the images are evaluated on, or those
 of a second file (``val_annotations``). ``graphpose check FILE --images FOLDER`` says beforehand what is in it.
-Hours: minutes to an hour; ``run.py`` prints how long the training was chosen to be.
-Score: docs/own-data.md has what made data of three skeletons gave.
+Hours: on a CPU 8,000 images are seen, which one idle core does in half an hour to an hour; on a GPU 100,000.
+Score: of 200 made images each (``write_made`` of tests/own_skeletons.py), 160 of them to train on, at
+``image_size=129`` with one seed: a body with feet (26 keypoints) had AP 0.996 after 4 epochs from the shipped network,
+which knows 17 of them. From nothing (``pretrained=False epochs=24``, 65 to 101 CPU seconds) the body had AP 0.993, a
+kite in two parts 0.984, a hand (21) 0.327.
 
     python experiments/run.py with own annotations=FILE images=FOLDER
 

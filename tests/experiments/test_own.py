@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import re
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from graphpose.cli import main
 from graphpose.data.annotations.table import Annotations, Images
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import COCO, Skeleton
+from tests.data.annotations.test_damaged_files import damaged
 from tests.experiments.in_process import import_run, launch
 from tests.own_skeletons import KINDS, write_made
 
@@ -224,6 +226,21 @@ def test_a_second_file_is_evaluated_on(here: Path) -> None:
     assert "3 images of val.json are evaluated on" in lines[0]
     assert any("warning: 3 images are trained on and evaluated on" in line for line in lines)
     assert [len(one) for one in build_datasets(build_settings(values).data, seed=0)] == [12, 3]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_file_damaged_at_random_is_taken_or_refused_by_one_line(here: Path) -> None:
+    for image_id in (1, 2):
+        shutil.copy("hand/images/hand_0001.png", f"{image_id}.png")
+    refusals = []
+    for seed in range(60):
+        Path("damaged.json").write_bytes(damaged(random.Random(seed)))
+        try:
+            own.own_configuration({"annotations": "damaged.json", "images": ".", "pretrained": False})
+        except GraphposeError as error:
+            refusals.append(str(error))
+    assert 0 < len(refusals) < 60
+    assert not any("\n" in message for message in refusals)
 
 
 @pytest.mark.slow
