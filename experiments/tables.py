@@ -62,8 +62,12 @@ PAGE = Path("docs/results.md")
 
 def print_parameters(options: argparse.Namespace) -> None:
     """The command ``table4``."""
-    from experiments.paper.parameters import parameters, show_parameters
+    from experiments.paper.parameters import layer_parameters, parameters, show_layer_parameters, show_parameters
 
+    if options.layers:
+        layers = layer_parameters()
+        print(json.dumps(layers) if options.json else show_layer_parameters(layers))
+        return
     rows = parameters()
     print(json.dumps(rows) if options.json else show_parameters(rows))
     if options.page:
@@ -349,6 +353,7 @@ def build_parser() -> argparse.ArgumentParser:
     text = "Table 4: parameters in float32 MiB beside the paper's"
     counted = subparsers.add_parser("table4", aliases=["parameters"], help=text, description=text)
     counted.add_argument("--json", action="store_true", help="print a list of objects")
+    counted.add_argument("--layers", action="store_true", help="kinds of graph layer and node widths, not Table 4")
     counted.add_argument("--page", type=Path, help="page to write the table into, too")
     counted.set_defaults(run=print_parameters)
     add_published_option(counted)

@@ -1,6 +1,7 @@
 """What the graph network costs beside the same network without it.
 
     python experiments/benchmark.py network
+    python experiments/benchmark.py layers      # what other graph layers cost beside the paper's
     python experiments/benchmark.py network --size 641 --train-size 385 --batch 8 --rounds 20
 
 prints one JSON object. Networks take turns within each round and ratios are medians over rounds, since machines drift.
@@ -24,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from graphpose.device import resolve_device
-from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.config import GRAPH_LAYERS, PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
 
@@ -83,6 +84,72 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if cuda:
         result["throughput"] = throughput(folded, size, device, options.rounds)
     return result
+
+
+def run_layers(options: argparse.Namespace) -> dict[str, Any]:
+    """What other graph layers cost beside the paper's: ratios to ``dgcn`` of the same network and graph."""
+    device = resolve_device(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    networks = {
+        name: PoseNetwork(
+            PoseNetworkConfig(
+                backbone=options.backbone, graph_layer=name, node_width=options.node_width, adjacency="full"
+            )
+        ).to(device).eval()
+        for name in GRAPH_LAYERS
+    }  # fmt: skip
+    features = {name: _graph_features(network, options.size, device) for name, network in networks.items()}
+    folded = {name: network.fold() for name, network in networks.items()}
+    parts = {name: _graph_features(network, options.size, device) for name, network in folded.items()}
+    images = torch.randn(1, 3, options.size, options.size, device=device)
+    with torch.inference_mode():
+        layers = _take_turns(features, options.rounds, device)
+        folded_layers = _take_turns(parts, options.rounds, device)
+        inference = _take_turns({name: _call(net, images) for name, net in folded.items()}, options.rounds, device)
+    training = _take_turns(
+        {name: _training_step(network, options.size, options.batch) for name, network in networks.items()},
+        options.rounds,
+        device,
+    )
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "backbone": options.backbone,
+        "size": options.size,
+        "batch": options.batch,
+        "node_width": options.node_width,
+        "rounds": options.rounds,
+        "layers": {
+            name: {
+                "parameters": sum(p.numel() for p in networks[name].parameters()),
+                "dgcm": dataclasses.asdict(layers[name]),
+                "dgcm_folded": dataclasses.asdict(folded_layers[name]),
+                "inference": dataclasses.asdict(inference[name]),
+                "training_step": dataclasses.asdict(training[name]),
+            }
+            for name in networks
+        },
+    }
+
+
+def _graph_features(network: PoseNetwork, size: int, device: torch.device) -> Callable[[], object]:
+    """The network's graph layers alone, one DGCM's, on features of an image of ``size`` pixels."""
+    assert network.pif_pyramid is not None
+    assert network.keypoint_graph is not None
+    dgcm: Any = network.pif_pyramid.modules_at[str(network.base_stride)]
+    adjacency = network.keypoint_graph(1)
+    cells = -(-size // network.base_stride)
+    x = torch.randn(1, network.spec.skeleton.num_keypoints * network.config.node_width, cells, cells, device=device)
+
+    def layers() -> Tensor:
+        y = x
+        for layer in dgcm.layers:
+            y = layer(y).relu() if network.folded else layer(y, adjacency)
+        return y
+
+    return layers
 
 
 def _call(network: Callable[[Tensor], object], images: Tensor) -> Callable[[], object]:

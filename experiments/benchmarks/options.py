@@ -46,6 +46,15 @@ def add_parsers(subparsers: Any) -> None:
     network.add_argument("--rounds", type=int, default=7, help="repetitions (default: %(default)s)")
     network.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
 
+    layers = add("layers", "network:run_layers", "time graph layers of every kind against the paper's")
+    layers.add_argument("--backbone", default="resnet50", help="timm name (default: %(default)s)")
+    layers.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    layers.add_argument("--size", type=int, default=321, help="image side in pixels (default: %(default)s)")
+    layers.add_argument("--batch", type=int, default=2, help="images per training step (default: %(default)s)")
+    layers.add_argument("--node-width", type=int, default=1, help="channels per keypoint (default: %(default)s)")
+    layers.add_argument("--rounds", type=int, default=7, help="repetitions (default: %(default)s)")
+    layers.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+
     load = add("load", "loader:run_load", "training and evaluation loaders: images per second and core, and shares")
     load.add_argument("--annotations", type=Path, required=True)
     load.add_argument("--images", type=Path, required=True)

@@ -14,6 +14,7 @@ from graphpose.data.annotations.table import Annotations
 from graphpose.data.cache import CachedDataset
 from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import PoseDataset
+from graphpose.data.features import FeatureDataset
 from graphpose.data.matched import MatchedDataset
 from graphpose.data.mix import MixedDataset
 from graphpose.errors import GraphposeError
@@ -61,7 +62,7 @@ def dataset_statistics(dataset: PoseDataset) -> PoseStatistics:
 
 def _sources(dataset: PoseDataset, skeleton: Skeleton) -> Iterator[_Persons]:
     """Every source of a data set, its keypoints in the order of ``skeleton``."""
-    if isinstance(dataset, CachedDataset):
+    if isinstance(dataset, (CachedDataset, FeatureDataset)):
         yield from _sources(dataset.dataset, skeleton)
     elif isinstance(dataset, MixedDataset):
         for one in dataset.datasets:

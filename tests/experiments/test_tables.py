@@ -42,6 +42,24 @@ def test_parameters_are_put_on_the_page(tmp_path, capsys):
     assert "| DGCN-50 | 3 | 125.1 | 127 |" in page.read_text()
 
 
+@pytest.mark.slow
+def test_parameters_of_layers_are_counted_beside_the_paper_s(capsys):
+    """By hand: W and W_d; one map; two maps; two maps and a bias; a map and two attention vectors."""
+    assert tables.main(["table4", "--layers", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    counts = {(row["graph_layer"], row["node_width"]): row["layer_parameters"] for row in rows}
+    for d in (1, 2, 4):
+        assert counts["dgcn", d] == 17**2 + d**2
+        assert counts["convolution", d] == 17**2 * d**2
+        assert counts["DenseGCNConv", d] == d**2
+        assert counts["DenseSAGEConv", d] == counts["DenseGraphConv", d] == 2 * d**2
+        assert counts["DenseGINConv", d] == 2 * d**2 + d
+        assert counts["DenseGATConv", d] == d**2 + 2 * d
+    assert all(abs(row["ours_mib"] - row["paper_mib"]) < 2 for row in rows if row["node_width"] == 1)
+    tables.main(["table4", "--layers"])
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["dgcn", "1", "290"]
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["parameters", "--help"]])
 def test_help(arguments, capsys):
     with pytest.raises(SystemExit, match="0"):

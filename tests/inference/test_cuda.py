@@ -24,6 +24,8 @@ GRAPHS = {
     "dynamic": {"adjacency": "dynamic"},
     "expectation": {"adjacency": "dynamic", "evaluation_graph": "expectation"},
     "pyramid": {"adjacency": "soft", "strides": (16, 8)},
+    "SAGE": {"adjacency": "dynamic", "graph_layer": "DenseSAGEConv"},
+    "GAT": {"adjacency": "dynamic", "graph_layer": "DenseGATConv", "node_width": 2},
 }
 
 

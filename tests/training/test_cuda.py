@@ -27,6 +27,11 @@ GRAPHS = {
     "local": {"adjacency": "dynamic", "non_local": False},
     "wide": {"adjacency": "dynamic", "node_width": 2},
     "pyramid": {"adjacency": "dynamic", "strides": (16, 8, 4)},
+    "GCN": {"adjacency": "dynamic", "graph_layer": "DenseGCNConv", "per_sample": True},
+    "SAGE": {"adjacency": "soft", "graph_layer": "DenseSAGEConv", "node_width": 2},
+    "GraphConv": {"adjacency": "dynamic", "graph_layer": "DenseGraphConv"},
+    "GIN": {"adjacency": "dynamic", "graph_layer": "DenseGINConv"},
+    "GAT": {"adjacency": "dynamic", "graph_layer": "DenseGATConv", "per_sample": True},
 }
 SETTINGS = {
     "sgd": {"optimizer": "sgd"},
@@ -42,7 +47,7 @@ SETTINGS = {
 CONFIGURATIONS = [
     (graph, list(SETTINGS)[(i + shift) % len(SETTINGS)]) for i, graph in enumerate(GRAPHS) for shift in (0, 3)
 ]
-DRAWN = {"dynamic", "per_sample", "pool", "local", "wide", "pyramid"}
+DRAWN = {"dynamic", "per_sample", "pool", "local", "wide", "pyramid", "GCN", "GraphConv", "GIN", "GAT"}
 
 
 def trainer_on(device, graph="dynamic", setting="sgd", **changes):

@@ -9,6 +9,7 @@ from torch import nn
 
 from experiments.benchmark import build_parser
 from graphpose.errors import GraphposeError
+from graphpose.nn.config import GRAPH_LAYERS
 
 
 @pytest.fixture
@@ -29,6 +30,15 @@ def test_a_small_run_compares_every_network_with_the_baseline(benchmark):
     assert (baseline["inference"]["ratio"], baseline["peak_ratio"], baseline["training_step"]["ratio"]) == (1, 1, 1)
     assert baseline["gmac_at_641"] < one["gmac_at_641"] < three["gmac_at_641"]
     assert 1 < one["peak_ratio"] < three["peak_ratio"]
+
+
+@pytest.mark.slow
+def test_every_layer_is_compared_with_the_paper_s(benchmark):
+    small = ["--backbone", "test_resnet", "--size", "65", "--batch", "1", "--rounds", "1"]
+    result = benchmark.run_layers(build_parser().parse_args(["layers", *small]))
+    assert list(result["layers"]) == list(GRAPH_LAYERS)
+    paper = result["layers"]["dgcn"]
+    assert all(paper[part]["ratio"] == 1 for part in ("dgcm", "dgcm_folded", "inference", "training_step"))
 
 
 def test_peak_memory_counts_weights_and_tensors_alive_together(benchmark):
