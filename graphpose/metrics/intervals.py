@@ -44,9 +44,53 @@ def coco_intervals(
     Returns:
         Figure → value, low, high; all 0 without results.
     """
+    figures, images = _coco_figures(ground_truth, results, skeleton)
+    values, low, high = bootstrap(figures, images, resamples, seed)
+    return {name: (values[i], low[i], high[i]) for i, name in enumerate(COCO_FIGURES)}
+
+
+def coco_differences(
+    ground_truth: Mapping[str, Any],
+    base: Sequence[Mapping[str, Any]],
+    others: Sequence[Sequence[Mapping[str, Any]]],
+    skeleton: Skeleton,
+    resamples: int,
+    seed: int = 0,
+) -> list[dict[str, Interval]]:
+    """AP, AP50 and AR of other results minus those of ``base`` on the same images, each with its paired interval.
+
+    Args:
+        ground_truth: COCO-format dict.
+        base: COCO results format.
+        others: likewise, of the same images.
+        skeleton: whose keypoints and sigmas these are.
+        resamples: draws of as many images as there are, with replacement; the same for all.
+        seed: of the draws.
+
+    Returns:
+        One dict for each of ``others``: figure → difference, low, high.
+    """
+    of_base, images = _coco_figures(ground_truth, base, skeleton)
+    of_others = [_coco_figures(ground_truth, results, skeleton)[0] for results in others]
+
+    def differences(chosen: np.ndarray) -> np.ndarray:
+        before = np.array(of_base(chosen))
+        return np.array([np.array(own(chosen)) - before for own in of_others]).reshape(-1, len(COCO_FIGURES))
+
+    values, low, high = bootstrap(differences, images, resamples, seed)
+    return [
+        {name: (float(values[n, i]), float(low[n, i]), float(high[n, i])) for i, name in enumerate(COCO_FIGURES)}
+        for n in range(len(others))
+    ]
+
+
+def _coco_figures(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], skeleton: Skeleton
+) -> tuple[Callable[[np.ndarray], list[float]], int]:
+    """What gives COCO_FIGURES of chosen images, without matching them again; and the number of images."""
     evaluation = run_coco_evaluation(ground_truth, results, skeleton)
     if evaluation is None:
-        return dict.fromkeys(COCO_FIGURES, (0.0, 0.0, 0.0))
+        return lambda chosen: [0.0] * len(COCO_FIGURES), len(ground_truth["images"])
     images = len(evaluation.params.imgIds)
     matched = np.array(evaluation.evalImgs, dtype=object).reshape(-1, images)  # one row per size of person
 
@@ -58,8 +102,7 @@ def coco_intervals(
         found = summarise(tables["precision"], tables["recall"], evaluation.params.iouThrs)
         return [found[name] for name in COCO_FIGURES]
 
-    values, low, high = bootstrap(figures, images, resamples, seed)
-    return {name: (values[i], low[i], high[i]) for i, name in enumerate(COCO_FIGURES)}
+    return figures, images
 
 
 def bootstrap(

@@ -5,15 +5,18 @@ Convention: entry [i, j] of a relation is how much keypoint i takes from keypoin
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from graphpose.errors import GraphposeError
 from graphpose.nn.dgcm import DGCM
+from graphpose.nn.graph_conv import relation_weights
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import Skeleton
 
@@ -39,15 +42,68 @@ def learned_weights(network: PoseNetwork) -> dict[str, np.ndarray]:
     return {name: conv.W_d.detach().float().cpu().numpy().copy() for name, conv in graph_layers(network)}  # type: ignore
 
 
-@torch.no_grad()
 def learned_relations(network: PoseNetwork) -> dict[str, np.ndarray]:
     """β(W_d ⊙ A) (K, K) float32 of every layer with the graph of evaluation; rows sum to 1 (Eq. 8)."""
+    return relations_of(network, learned_weights(network))
+
+
+@torch.no_grad()
+def relations_of(network: PoseNetwork, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """β(W_d ⊙ A) (K, K) float32 of other W_d than the network's own, as those of an earlier epoch.
+
+    Args:
+        network: gives the graph of evaluation.
+        weights: W_d (K, K) by layer, of all or some of the network's layers.
+    """
     if network.keypoint_graph is None:
         return {}
     was_training = network.keypoint_graph.training
     A = network.keypoint_graph.eval()(1)
     network.keypoint_graph.train(was_training)
-    return {name: conv.relations(A).float().cpu().numpy().copy() for name, conv in graph_layers(network)}  # type: ignore
+    return {
+        name: relation_weights(torch.from_numpy(weights[name]).to(A.device), A, conv.absent_edges)  # type: ignore
+        .float()
+        .cpu()
+        .numpy()
+        for name, conv in graph_layers(network)
+        if name in weights
+    }
+
+
+@contextlib.contextmanager
+def without_edges(network: PoseNetwork, edges: Iterable[tuple[int, int]]) -> Iterator[None]:
+    """In its block, keypoint i takes nothing from keypoint j in any graph layer, for every (i, j) of ``edges``.
+
+    What remains of a row is scaled to sum to 1 again. Not the same as an absent edge of Eq. 8, which still has the
+    softmax weight of a 0.
+
+    Raises:
+        GraphposeError: an edge is none of two different keypoints, or the network has no W_d to take from.
+    """
+    K, layers = network.spec.skeleton.num_keypoints, [conv for _, conv in graph_layers(network)]
+    if not layers:
+        raise GraphposeError("this network has no layer with a W_d, so there is no relation to remove")
+    removed = torch.zeros(K, K, dtype=torch.bool)
+    for i, j in edges:
+        if not (0 <= i < K and 0 <= j < K and i != j):
+            raise GraphposeError(f"edge ({i}, {j}) is none between two of the keypoints 0..{K - 1}")
+        removed[i, j] = True
+
+    def remaining(relations: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def changed(adjacency: Tensor) -> Tensor:
+            beta = relations(adjacency)
+            kept = beta.masked_fill(removed.to(beta.device), 0)
+            return kept * (beta.sum(-1, keepdim=True) / kept.sum(-1, keepdim=True).clamp(min=1e-12))
+
+        return changed
+
+    for conv in layers:
+        conv.relations = remaining(conv.relations)  # type: ignore[assignment, arg-type]
+    try:
+        yield
+    finally:
+        for conv in layers:
+            del conv.__dict__["relations"]
 
 
 def append_weights(path: Path, network: PoseNetwork, epoch: int) -> None:

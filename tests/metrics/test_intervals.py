@@ -7,7 +7,14 @@ import pytest
 
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.metrics.coco import evaluate_coco
-from graphpose.metrics.intervals import bootstrap, coco_intervals, face_interval, joints_found, single_intervals
+from graphpose.metrics.intervals import (
+    bootstrap,
+    coco_differences,
+    coco_intervals,
+    face_interval,
+    joints_found,
+    single_intervals,
+)
 from graphpose.skeleton import COCO
 
 
@@ -133,3 +140,15 @@ def test_figures_of_coco_are_the_evaluators_and_a_draw_is_a_set_of_copies() -> N
 def test_without_a_pose_everything_is_zero() -> None:
     truth = DemoDataset(2, seed=4).ground_truth()
     assert set(coco_intervals(truth, [], COCO, 5).values()) == {(0.0, 0.0, 0.0)}
+
+
+def test_differences_are_paired_so_that_the_same_results_differ_by_nothing() -> None:
+    truth = DemoDataset(6, seed=4).ground_truth()
+    base, other = made_results(truth, 2), made_results(truth, 3)
+    same, different, none = coco_differences(truth, base, [base, other, []], COCO, 100)
+    assert set(same.values()) == {(0.0, 0.0, 0.0)}
+    before, after = (evaluate_coco(truth, results, COCO) for results in (base, other))
+    for name, (value, low, high) in different.items():
+        assert value == pytest.approx(after[name] - before[name])
+        assert low <= value <= high
+    assert none["AP"][0] == pytest.approx(-before["AP"])

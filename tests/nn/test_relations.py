@@ -14,7 +14,9 @@ from graphpose.nn.relations import (
     rank_correlation,
     rank_correlations,
     read_weights,
+    relations_of,
     strongest_relations,
+    without_edges,
 )
 from graphpose.skeleton import COCO
 
@@ -85,3 +87,46 @@ def test_the_strongest_relation_beyond_anatomy_is_named():
     assert strongest_relations(relation, COCO, 1, limbs=True) == [("left_wrist", "left_elbow", 0.9)]
     with pytest.raises(GraphposeError, match="17 keypoints of coco"):
         strongest_relations(np.zeros((16, 16)), COCO)
+
+
+def test_relations_of_earlier_weights_are_those_a_network_with_them_has():
+    network, other = network_with(adjacency="soft"), network_with(adjacency="soft")
+    with torch.no_grad():
+        for conv in (layer.conv for layer in network.paf_pyramid.modules_at["16"].layers):
+            conv.W_d.normal_()
+    expected = learned_relations(network)
+    found = relations_of(other, learned_weights(network))
+    assert found.keys() == expected.keys()
+    for name, beta in expected.items():
+        np.testing.assert_array_equal(found[name], beta)
+
+
+def test_without_an_edge_the_rest_of_its_row_takes_its_place():
+    network = network_with().eval()
+    with torch.no_grad():
+        for module in (network.pif_pyramid, network.paf_pyramid):
+            for layer in module.modules_at["16"].layers:
+                layer.conv.W_d.normal_()
+    before = learned_relations(network)["PIF F16 layer 1"]
+    conv = network.pif_pyramid.modules_at["16"].layers[0].conv
+    x, A = torch.randn(2, 17, 1, 4, 4), network.keypoint_graph(1)
+    mixed = conv(x, A)
+    with without_edges(network, [(3, 5), (3, 6), (8, 0)]):
+        beta = conv.relations(A).detach().numpy().reshape(17, 17)
+        without = conv(x, A)
+    assert beta[3, 5] == beta[3, 6] == beta[8, 0] == 0
+    np.testing.assert_allclose(beta.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(beta[3, 7] / beta[3, 3], before[3, 7] / before[3, 3], rtol=1e-4)
+    np.testing.assert_allclose(np.delete(beta, (3, 8), 0), np.delete(before, (3, 8), 0), rtol=1e-5)
+    changed = (without - mixed).abs().amax((0, 2, 3, 4)) > 1e-5
+    assert torch.nonzero(changed).flatten().tolist() == [3, 8]
+    assert torch.equal(conv(x, A), mixed)  # as it was
+    with without_edges(network, []):
+        torch.testing.assert_close(conv(x, A), mixed)
+
+
+def test_edges_that_are_none_are_named():
+    with pytest.raises(GraphposeError, match=r"edge \(4, 4\) is none between two of the keypoints 0\.\.16"):
+        without_edges(network_with(), [(4, 4)]).__enter__()
+    with pytest.raises(GraphposeError, match="no layer with a W_d"):
+        without_edges(network_with(adjacency="identity"), []).__enter__()
