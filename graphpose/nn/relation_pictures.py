@@ -141,16 +141,17 @@ def draw_body(axes: Axes, standing: Standing, skeleton: Skeleton, position: np.n
 
 def _name(axes: Axes, x: np.ndarray, y: np.ndarray, skeleton: Skeleton) -> None:
     """Names beside the keypoints; of a crowd, as a face, above each other with a line to each."""
-    near = 0.1 * max(np.ptp(x), np.ptp(y))
-    crowded = (np.hypot(x[:, None] - x, y[:, None] - y) < near).sum(1) > 2
-    heights = {}
-    for k in sorted(np.flatnonzero(crowded).tolist(), key=lambda k: x[k]):
-        heights[k] = len(heights)
+    extent = float(max(np.ptp(x), np.ptp(y)))
+    crowded = (np.hypot(x[:, None] - x, y[:, None] - y) < 0.1 * extent).sum(1) > 2
+    heights = {k: n for n, k in enumerate(sorted(np.flatnonzero(crowded).tolist(), key=lambda k: -x[k]))}
     for k, name in enumerate(skeleton.keypoints):
-        place = (18.0, 4.0 + 6.5 * (len(heights) - 1 - heights[k])) if k in heights else (3.0, 3.0)
-        line = {"arrowstyle": "-", "linewidth": 0.3, "color": "0.5"} if k in heights else None
-        axes.annotate(name.replace("_", " "), (x[k], y[k]), xytext=place, textcoords="offset points", fontsize=5,
-                      arrowprops=line)  # fmt: skip
+        words = name.replace("_", " ")
+        if k in heights:
+            place = (x[crowded].max() + 0.05 * extent, y[crowded].max() + 0.03 * extent * (heights[k] - 0.5))
+            line = {"arrowstyle": "-", "linewidth": 0.3, "color": "0.5"}
+            axes.annotate(words, (x[k], y[k]), place, textcoords="data", fontsize=5, arrowprops=line)
+        else:
+            axes.annotate(words, (x[k], y[k]), (3, 3), textcoords="offset points", fontsize=5)
 
 
 def bodies(standings: Mapping[str, Standing], skeleton: Skeleton, position: np.ndarray, title: str) -> Figure:
