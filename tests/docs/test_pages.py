@@ -1,8 +1,8 @@
 """Every command and every piece of Python in README and docs/ is executed on made data, or says why it is not.
 
-A block of commands is fenced as ``console`` (or as nothing), Python as ``python``, output as ``text``. What cannot be run
-stands below a comment ``<!-- not run: the reason -->``. Commands of a page are run in their order, in a folder of its
-own.
+A block of commands is fenced as ``console`` (or as nothing), Python as ``python``, output as ``text``. What cannot be
+run stands below a comment ``<!-- not run: the reason -->``. Commands of a page are run in their order, in a folder of
+its own.
 """
 
 import dataclasses
