@@ -10,7 +10,8 @@
 Every run leaves a folder under runs/ with its configuration, figures per epoch (metrics.json), checkpoint.pt and the
 one before it, best.pt, relations.npz (W_d after every epoch), evaluation.json (COCO's ten figures), results.json,
 contact_sheet.png and loss_curve.png; the last line names it. SIGTERM and Ctrl-C write a checkpoint and end the run as
-interrupted.
+interrupted. With -F FOLDER that folder stands for runs/; data bases (-s, -m, -t) get the record as well, for a run is
+resumed from its folder.
 """
 
 from __future__ import annotations

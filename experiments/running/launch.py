@@ -18,7 +18,8 @@ UNRECORDED = ("-u", "--unobserved", "-h", "--help", "help", "print_", "save_conf
 
 
 def sacred_arguments(experiment: Experiment, arguments: list[str]) -> list[str]:
-    """The command line as Sacred takes it: with runs/ as the record, and a resumed run's configuration.
+    """The command line as Sacred takes it: with runs/ (or -F) as the record, beside other observers, and a resumed
+    run's configuration.
 
     Raises:
         GraphposeError: the run to resume is not there, its checkpoint cannot be read, or help is asked for a command
