@@ -6,6 +6,7 @@ python experiments/benchmark.py network --size 321
 python experiments/benchmark.py load --annotations FILE --images FOLDER
 python experiments/benchmark.py train demo workers=0
 python experiments/benchmark.py memory
+python experiments/benchmark.py onnx --backbone resnet50 --size 641
 python experiments/benchmark.py gpu
 """
 

@@ -53,9 +53,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     folded = {name: network.fold() for name, network in networks.items()}
     images = torch.randn(1, 3, size, size, device=device)
     with torch.inference_mode():
-        inference = _take_turns({name: _call(net, images) for name, net in folded.items()}, options.rounds, device)
-        unfolded = _take_turns({name: _call(net, images) for name, net in networks.items()}, options.rounds, device)
-    training = _take_turns(
+        inference = take_turns({name: _call(net, images) for name, net in folded.items()}, options.rounds, device)
+        unfolded = take_turns({name: _call(net, images) for name, net in networks.items()}, options.rounds, device)
+    training = take_turns(
         {name: _training_step(network, train_size, batch) for name, network in networks.items()}, options.rounds, device
     )
     peaks = {name: peak_mib(network, options.memory_size, device) for name, network in folded.items()}
@@ -188,7 +188,7 @@ class Timing:
     cpu_ratio: float
 
 
-def _take_turns(calls: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Timing]:
+def take_turns(calls: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Timing]:
     """Times the calls by turns, after one warm-up each."""
     wall: dict[str, list[float]] = {name: [] for name in calls}
     cpu: dict[str, list[float]] = {name: [] for name in calls}
@@ -261,8 +261,8 @@ def throughput(networks: dict[str, PoseNetwork], size: int, device: torch.device
         calls[name] = _call(torch.compile(fast.to(memory_format=torch.channels_last)), images)
     a = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
-        timings = _take_turns(calls, rounds, device)
-        matmul = _take_turns({"matmul": lambda: a @ a}, rounds, device)["matmul"].seconds
+        timings = take_turns(calls, rounds, device)
+        matmul = take_turns({"matmul": lambda: a @ a}, rounds, device)["matmul"].seconds
     tflops = 2 * 8192**3 / matmul / 1e12
     return {
         "batch": batch,

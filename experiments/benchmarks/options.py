@@ -99,3 +99,11 @@ def add_parsers(subparsers: Any) -> None:
     predict.add_argument("--compile", action="store_true", help="torch.compile the network")
     predict.add_argument("--draw", action=argparse.BooleanOptionalAction, default=True, help="draw the poses")
     predict.add_argument("--rounds", type=int, default=3, help="repetitions (default: %(default)s)")
+
+    onnx = add("onnx", "onnx:run", "a network by PyTorch, and exported by ONNX Runtime and OpenVINO, on a CPU")
+    chosen = onnx.add_mutually_exclusive_group()
+    chosen.add_argument("--checkpoint", type=Path, help="(default: the network that graphpose ships)")
+    chosen.add_argument("--backbone", help="timm name: an untrained DGCN on it")
+    onnx.add_argument("--size", type=int, help="image side in pixels (default: the checkpoint's; of a backbone 641)")
+    onnx.add_argument("--rounds", type=int, default=7, help="repetitions (default: %(default)s)")
+    onnx.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
