@@ -20,7 +20,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,9 +32,13 @@ from graphpose.data.annotations.read import read_annotations
 from graphpose.data.annotations.table import Annotations
 from graphpose.errors import GraphposeError
 from graphpose.graphs.adjacency import ADJACENCIES
+from graphpose.graphs.custom_adjacency import as_adjacency, custom_adjacency
 from graphpose.graphs.keypoint_graph import from_dense, keypoint_graph, keypoint_nodes
 from graphpose.graphs.statistics import PoseStatistics
 from graphpose.skeleton import ScaleRule, Skeleton
+
+if TYPE_CHECKING:
+    import networkx
 
 FORMAT = 1  # of the file below processed/; another number makes it anew
 
@@ -49,8 +53,10 @@ class KeypointGraphDataset(InMemoryDataset):
     Args:
         annotations: file in any form that :func:`~graphpose.data.annotations.read.read_annotations` reads, or a table.
         skeleton: what the file must contain; None takes what it says itself.
-        adjacency: a name of :func:`~graphpose.graphs.adjacency.adjacency_matrix`, or a (K, K) matrix whose row i
-            belongs to the keypoint that receives.
+        adjacency: a name of :func:`~graphpose.graphs.adjacency.adjacency_matrix`; a file or ``package.module:function``
+            of :func:`~graphpose.graphs.custom_adjacency.custom_adjacency`; or what
+            :func:`~graphpose.graphs.custom_adjacency.as_adjacency` takes: a (K, K) matrix whose row i belongs to the
+            keypoint that receives, a ``Data`` or a networkx graph.
         root: folder to keep the persons in; None keeps them in memory only. A table is never kept on disk.
         y: label of every person by its annotation id.
         statistics: M_d of soft and dynamic graphs; by default what is shipped for the skeleton.
@@ -67,7 +73,7 @@ class KeypointGraphDataset(InMemoryDataset):
         self,
         annotations: str | Path | Annotations,
         skeleton: Skeleton | None = None,
-        adjacency: str | Tensor | np.ndarray = "hand_crafted",
+        adjacency: str | Tensor | np.ndarray | Data | networkx.Graph = "hand_crafted",
         *,
         root: str | Path | None = None,
         y: Mapping[int, float] | None = None,
@@ -79,10 +85,10 @@ class KeypointGraphDataset(InMemoryDataset):
     ) -> None:
         if isinstance(annotations, Annotations) and root is not None:
             raise GraphposeError(f"root {root}: a table of annotations is not kept on disk; give the file it is from")
-        if not isinstance(adjacency, str) and tuple(np.shape(adjacency)[:1]) != tuple(np.shape(adjacency)[1:]):
-            raise GraphposeError(f"an adjacency of shape {tuple(np.shape(adjacency))} is not (K, K)")
-        if isinstance(adjacency, str) and adjacency not in ADJACENCIES:
-            raise GraphposeError(f"unknown adjacency '{adjacency}'; choose one of {', '.join(ADJACENCIES)}")
+        if isinstance(adjacency, str) and adjacency not in ADJACENCIES and not _is_custom(adjacency):
+            raise GraphposeError(
+                f"unknown adjacency '{adjacency}'; choose one of {', '.join(ADJACENCIES)}, a file or module:function"
+            )
         self._source = annotations if isinstance(annotations, Annotations) else Path(annotations)
         self._asked, self._scale_rule = skeleton, scale_rule
         self._kept = root is not None  # PyG's own root is never None
@@ -178,11 +184,15 @@ class KeypointGraphDataset(InMemoryDataset):
         self._data.y[list(self.indices())] = labels
         self.slices["y"] = self.slices["scale"]  # type: ignore[index]
 
-    def _edges(self, adjacency: str | Tensor | np.ndarray, statistics: PoseStatistics | None, gamma: float) -> Data:
-        if isinstance(adjacency, str):
+    def _edges(self, adjacency: Any, statistics: PoseStatistics | None, gamma: float) -> Data:
+        if isinstance(adjacency, str) and adjacency in ADJACENCIES:
             return keypoint_graph(self.skeleton, adjacency, statistics, gamma)
-        graph = from_dense(torch.as_tensor(adjacency, dtype=torch.get_default_dtype()), keypoint_nodes(self.skeleton))
-        graph.adjacency = "given"
+        if isinstance(adjacency, str):
+            matrix = custom_adjacency(adjacency, self.skeleton, statistics)
+        else:
+            matrix = as_adjacency(adjacency, self.skeleton, "the adjacency")
+        graph = from_dense(matrix.to(torch.get_default_dtype()), keypoint_nodes(self.skeleton))
+        graph.adjacency = Path(adjacency).name if isinstance(adjacency, str) else "given"
         return graph
 
     @property
@@ -252,3 +262,8 @@ class KeypointGraphDataset(InMemoryDataset):
     def __repr__(self) -> str:
         kind: Any = self._graph.adjacency
         return f"{type(self).__name__}({len(self)} persons, {self.skeleton.name}, {kind})"
+
+
+def _is_custom(adjacency: str) -> bool:
+    """Whether it names a file or a function."""
+    return ":" in adjacency or Path(adjacency).suffix != ""

@@ -90,6 +90,15 @@ def test_a_matrix_is_an_adjacency_whose_rows_receive(file):
     assert data.adjacency == "given"
 
 
+def test_a_graph_of_ones_own_is_an_adjacency_too(file, tmp_path):
+    A = [[1, 0.5, 0], [0, 1, 0], [0.25, 0, 1]]
+    graph = KeypointGraphDataset(file, adjacency=np.array(A)).graph
+    np.savetxt(tmp_path / "mine.csv", A, delimiter=",")
+    for own in (graph, to_networkx(graph), str(tmp_path / "mine.csv")):
+        assert to_dense(KeypointGraphDataset(file, adjacency=own)[0]).tolist() == A
+    assert KeypointGraphDataset(file, adjacency=str(tmp_path / "mine.csv"))[0].adjacency == "mine.csv"
+
+
 def test_what_a_transform_does_to_one_person_stays_with_that_person(file):
     dataset = KeypointGraphDataset(file, adjacency=0.5 * torch.ones(3, 3), transform=SampleEdges(torch.Generator()))
     drawn = [dataset[0].num_edges for _ in range(20)]
@@ -159,8 +168,9 @@ def test_labels_are_given_by_annotation(file):
 def test_wrong_input_is_named(file, tmp_path):
     for arguments, message in (
         ({"adjacency": "handcrafted"}, "unknown adjacency 'handcrafted'; choose one of identity"),
-        ({"adjacency": torch.ones(2, 3)}, r"shape \(2, 3\) is not \(K, K\)"),
-        ({"adjacency": torch.ones(2, 2)}, r"shape \(2, 2\) is no graph over 3 keypoints"),
+        ({"adjacency": torch.ones(2, 3)}, "the adjacency is 2 × 3; skeleton"),
+        ({"adjacency": torch.ones(2, 2)}, "the adjacency is 2 × 2; skeleton"),
+        ({"adjacency": "nowhere.csv"}, r"nowhere\.csv"),
         ({"adjacency": "soft"}, "no statistics are shipped for skeleton 'trio'"),
         ({"min_keypoints": 4}, "min_keypoints 4: no person has so many labelled keypoints; the most are 3"),
         ({"y": {11: 1}}, r"y has no label for annotation 12 \(2 of 3 lack one\)"),
