@@ -230,7 +230,8 @@ class Skeleton:
         if known is not None:
             same_limbs = not limbs or set(limbs) == {(min(limb), max(limb)) for limb in known.limbs}
             same_sigmas = not sigmas or tuple(sigmas) == known.sigmas
-            if same_limbs and same_sigmas and flip_pairs is None:
+            same_pairs = flip_pairs is None or set(flip_pairs) == set(pairs_by_name(names))
+            if same_limbs and same_sigmas and same_pairs:
                 return known
             limbs, sigmas = known.limbs if same_limbs else limbs, sigmas or known.sigmas
         return cls(

@@ -68,6 +68,9 @@ def test_what_a_category_with_known_names_states_is_used() -> None:
     assert (own_sigmas.limbs, own_sigmas.sigmas) == (COCO.limbs, (0.05,) * 17)
     reversed_limbs = [[b + 1, a + 1] for a, b in reversed(COCO.limbs)]
     assert Skeleton.from_category({**coco, "skeleton": reversed_limbs, "sigmas": list(COCO.sigmas)}) is COCO
+    pairs = [[b + 1, a + 1] for a, b in enumerate(COCO.flip) if a < b]
+    assert Skeleton.from_category({**coco, "flip_pairs": pairs}) is COCO
+    assert Skeleton.from_category({**coco, "flip_pairs": pairs[1:]}).flip[1:3] == (1, 2)
     mpii = Skeleton.from_category({"name": "m", "keypoints": list(MPII.keypoints), "skeleton": [[1, 2]]})
     assert (mpii.limbs, mpii.scale_rule) == (((0, 1),), "head")
 
