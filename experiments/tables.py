@@ -189,7 +189,10 @@ def make_study(options: argparse.Namespace) -> None:
 
     command = shlex.join(_study_words(options, extra))
     name = " ".join([options.table, *options.rows, *headline(extra)])
-    text, csv_text = report_study(study, runs, extra, options, command)
+    # claims are judged by the whole study, not by a part or a rehearsal of it
+    whole = not options.rows and options.limit is None
+    kept = options.page.parent / options.page.stem / f"{options.table if whole else file_name_of(name)}.json"
+    text, csv_text = report_study(study, runs, extra, options, command, kept)
     write_table(options, name, text, csv_text)
     if unfinished:
         raise GraphposeError("; ".join(unfinished))

@@ -1,7 +1,7 @@
 """Photographs with the trunk trained, fields at stride 8: the end-to-end twin of `frozen`.
 
 Data: as photographs.
-Hours: an epoch of 7,522 images takes about 20 minutes of one core.
+Hours: an epoch of 7,522 images takes 10 minutes of one core (13 images a second, 10 with a pyramid).
 Score: none yet; `tables.py endtoend` compares graphs on it.
 
     GRAPHPOSE_DATA=/data/sets python experiments/run.py with endtoend pretrained=WEIGHTS

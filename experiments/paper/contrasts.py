@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -78,16 +78,17 @@ def complete_seeds(values: Values) -> list[int]:
 
 
 def contrasts(
-    values: Values, pairs: Sequence[tuple[str, str]], dependent: Collection[str] = ()
+    values: Values, pairs: Sequence[tuple[str, str]], dependent: Mapping[str, str] | None = None
 ) -> dict[tuple[str, str], Contrast]:
     """Differences of rows, whose intervals hold all at once with a probability of :data:`CONFIDENCE`.
 
     Args:
         values: of all rows of the study, which share their noise.
         pairs: row and reference. Against one reference the intervals are Dunnett's, otherwise Bonferroni's.
-        dependent: rows that are another row's runs. They do not count for the noise, and their own differences are
-            measured against the noise of the pair alone, with Bonferroni's correction.
+        dependent: row → the row whose runs it is. Such rows do not count for the noise, and the difference of the two
+            is measured against the noise of the pair alone, with Bonferroni's correction.
     """
+    dependent = dependent or {}
     seeds = complete_seeds(values)
     noise_of_all = Noise.of({row: one for row, one in values.items() if row not in dependent})
     mean = {row: float(np.mean([one[seed] for seed in seeds])) if seeds else math.nan for row, one in values.items()}
@@ -95,7 +96,7 @@ def contrasts(
     found = {}
     for row, reference in pairs:
         difference = mean.get(row, math.nan) - mean.get(reference, math.nan)
-        alone = row in dependent or reference in dependent
+        alone = dependent.get(row) == reference
         noise = Noise.of({one: values[one] for one in (row, reference) if one in values}) if alone else noise_of_all
         if noise is None or math.isnan(difference):
             found[row, reference] = Contrast(difference, math.nan, math.nan, math.nan)

@@ -43,6 +43,11 @@ class Study:
     seeds: int
     evaluated: Mapping[str, tuple[str, Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
 
+    @property
+    def dependent(self) -> dict[str, str]:
+        """Row → the row whose runs it is."""
+        return {row: source for row, (source, _) in self.evaluated.items()}
+
 
 CONTROL_SETTINGS = {"adjacency": "full", "graph_layer": "convolution"}
 

@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.paper.evaluation import (
@@ -29,15 +30,17 @@ def report_study(
     extra: Mapping[str, Any],
     options: argparse.Namespace,
     command: str,
+    kept: Path,
 ) -> tuple[str, str]:
-    """Markdown and CSV of a study; its figures by row and seed go into a file beside the page.
+    """Markdown and CSV of a study; its figures by row and seed go into a file.
 
     Args:
         study: the study.
         runs: of each row that was asked for.
         extra: settings of all rows.
-        options: ``page``, ``runs``, ``limit`` and ``tune_images`` are read.
+        options: ``runs``, ``limit`` and ``tune_images`` are read.
         command: that makes it again.
+        kept: the file.
 
     Raises:
         GraphposeError: a run of the first seed is not done, so that there are no thresholds.
@@ -59,7 +62,7 @@ def report_study(
         images=images,
         states={row.name: _state([outcomes[run].state for run in of_row]) for row, of_row in runs.items()},
     )
-    write_figures(options.page.parent / options.page.stem / f"{options.table}.json", figures, facts)
+    write_figures(kept, figures, facts)
     text = study_markdown(study, list(runs), figures, facts, lambda row: head_parameters(study, row, extra))
     return text, _comma_separated(figures)
 

@@ -18,7 +18,7 @@ from experiments.paper.rows import Row
 from experiments.paper.studies import BASELINE, CONTROL, DGCN, METRICS, PRIMARY, Study
 from graphpose.errors import GraphposeError
 
-EVALUATED = "; a row that is another's runs, evaluated otherwise, has its own noise and Bonferroni's correction"
+EVALUATED = "; the difference of two evaluations of the same runs has the noise of the pair and Bonferroni's correction"
 
 Figures = Mapping[str, Mapping[int, Mapping[str, float]]]  # row → seed → figure → value
 
@@ -99,11 +99,11 @@ def study_markdown(study: Study, rows: Sequence[Row], figures: Figures, facts: S
     primary = values_of(figures, PRIMARY)
     named = {row.name for row in rows}
     pairs = [(row.name, BASELINE) for row in rows if row.name != BASELINE and BASELINE in named]
-    to_baseline = contrasts(primary, pairs, study.evaluated)
+    to_baseline = contrasts(primary, pairs, study.dependent)
     to_reference: dict[str, Contrast] = {}
     for reference in dict.fromkeys(row.baseline for row in rows if row.baseline):
         pairs = [(row.name, reference) for row in rows if row.baseline == reference]
-        found = contrasts(primary, pairs, study.evaluated)
+        found = contrasts(primary, pairs, study.dependent)
         to_reference |= {row: contrast for (row, _), contrast in found.items()}
     head = ["row", "parameters", *METRICS, f"Δ {PRIMARY}, to baseline", "Δ to its reference", "seeds"]
     out = [f"### {study.table.title}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -187,7 +187,7 @@ def _where(study: Study, figures: Figures) -> list[str]:
     ]
     for name in names:
         values = values_of(figures, name)
-        [contrast] = contrasts(values, [(DGCN, CONTROL)], study.evaluated).values()
+        [contrast] = contrasts(values, [(DGCN, CONTROL)], study.dependent).values()
         out.append(f"| {name} | {_mean(values[CONTROL])} | {_mean(values[DGCN])} | {contrast.text()} |")
     return out
 

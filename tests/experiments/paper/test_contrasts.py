@@ -70,7 +70,11 @@ def test_a_row_of_another_rows_runs_has_the_noise_of_the_pair_and_changes_nothin
     values = {row: dict(enumerate(rng.normal(size=5))) for row in "abc"}
     again = {**values, "a again": {seed: value + 0.01 + 1e-4 * seed for seed, value in values["a"].items()}}
     pairs = [("b", "a"), ("c", "a")]
-    assert contrasts(again, pairs, {"a again"}) == contrasts(values, pairs)
-    [contrast] = contrasts(again, [("a again", "a")], {"a again"}).values()
+    assert contrasts(again, pairs, {"a again": "a"}) == contrasts(values, pairs)
+    to_b = contrasts(again, [("a", "b"), ("a again", "b")], {"a again": "a"})
+    assert to_b["a again", "b"].high - to_b["a again", "b"].mean == pytest.approx(
+        to_b["a", "b"].high - to_b["a", "b"].mean
+    )
+    [contrast] = contrasts(again, [("a again", "a")], {"a again": "a"}).values()
     half = 2.776 * np.std([0.01 + 1e-4 * seed for seed in range(5)], ddof=1) / math.sqrt(5)
     assert (contrast.mean, contrast.high - contrast.mean) == pytest.approx((0.0102, half), rel=1e-3)
