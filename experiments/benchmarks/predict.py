@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from graphpose.data.loader import collate
+from graphpose.errors import GraphposeError
 from graphpose.inference.frames import read_frames
 from graphpose.inference.job import predict_sources
 from graphpose.inference.outputs import OutputConfig
@@ -67,6 +68,10 @@ def predict_once(predictor: Predictor, sources: Sources, size: int, draw: bool) 
     with tempfile.TemporaryDirectory() as folder:
         config = OutputConfig(Path(folder), draw=draw, json=True)
         summary = predict_sources(predictor, sources, config, batch_size=size, log=io.StringIO())
+    if summary.signal_number:  # the command ends well on Ctrl-C; half a run is no measurement
+        raise SystemExit(summary.status)
+    if not summary.done:
+        raise GraphposeError(f"none of {summary.failed} frames could be read; there is nothing to measure")
     return summary.done, summary.seconds
 
 
