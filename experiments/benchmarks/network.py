@@ -104,10 +104,10 @@ def run_layers(options: argparse.Namespace) -> dict[str, Any]:
     parts = {name: _graph_features(network, options.size, device) for name, network in folded.items()}
     images = torch.randn(1, 3, options.size, options.size, device=device)
     with torch.inference_mode():
-        layers = _take_turns(features, options.rounds, device)
-        folded_layers = _take_turns(parts, options.rounds, device)
-        inference = _take_turns({name: _call(net, images) for name, net in folded.items()}, options.rounds, device)
-    training = _take_turns(
+        layers = take_turns(features, options.rounds, device)
+        folded_layers = take_turns(parts, options.rounds, device)
+        inference = take_turns({name: _call(net, images) for name, net in folded.items()}, options.rounds, device)
+    training = take_turns(
         {name: _training_step(network, options.size, options.batch) for name, network in networks.items()},
         options.rounds,
         device,
