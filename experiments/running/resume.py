@@ -40,13 +40,19 @@ def find_checkpoint(source: str | int, runs: Path) -> Path:
     return path / CHECKPOINT if path.is_dir() else path
 
 
-@functools.lru_cache(maxsize=1)
 def stored_configuration(checkpoint: Path) -> dict[str, Any]:
     """The configuration of the run that wrote a checkpoint.
 
     Raises:
         GraphposeError: see :func:`graphpose.checkpoint.load_checkpoint`; or the checkpoint is not of a run.
     """
+    written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    return _configuration_in(checkpoint, checkpoint.absolute(), written)
+
+
+@functools.lru_cache(maxsize=1)
+def _configuration_in(checkpoint: Path, place: Path, written: int) -> dict[str, Any]:
+    """What a checkpoint holds; the same name in another folder, or written anew, is another one."""
     from graphpose.checkpoint import load_checkpoint  # imports torch, and most commands resume nothing
 
     configuration = load_checkpoint(checkpoint)["training"].get("configuration")

@@ -14,10 +14,12 @@ import torch
 from experiments.configs.named import DEFAULTS
 from experiments.running import records, training
 from experiments.running.launch import sacred_arguments
-from experiments.running.resume import refuse_changes
-from graphpose.checkpoint import load_checkpoint
+from experiments.running.resume import refuse_changes, stored_configuration
+from graphpose.checkpoint import load_checkpoint, save_checkpoint
 from graphpose.device import describe_device
 from graphpose.errors import GraphposeError
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.network import PoseNetwork
 from tests.experiments.in_process import EXPERIMENTS, import_run, launch
 
 TINY = [
@@ -111,6 +113,17 @@ def test_a_run_that_was_stored_before_a_key_came_is_resumed_with_its_default():
     changed = DEFAULTS | {"loss": DEFAULTS["loss"] | {"pif_offset": 9.0}}
     with pytest.raises(GraphposeError, match=r"loss\.pif_offset=9\.0, but the run to resume has loss\.pif_offset=4\.0"):
         refuse_changes(changed, stored)
+
+
+def test_the_same_name_in_another_folder_and_a_file_written_anew_are_other_checkpoints(tmp_path, monkeypatch):
+    config = PoseNetworkConfig(backbone="test_resnet", adjacency="none")
+    network = PoseNetwork(config)
+    for folder, batch_size in (("a", 4), ("b", 8), ("b", 16)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        training_state = {"configuration": {"batch_size": batch_size}}
+        save_checkpoint(Path("checkpoint.pt"), network, config, training=training_state)
+        assert stored_configuration(Path("checkpoint.pt")) == {"batch_size": batch_size}
 
 
 def test_a_folder_of_runs_is_read_wherever_it_stands_among_the_words(run):
