@@ -24,6 +24,9 @@ network has no name for do not count.
 
 With --tune OUT the decoder's thresholds are chosen on the sets, which must then be training photographs, and written as
 JSON for --decoder: those of the largest sum of AP, "within 0.1, best of five" and "within 0.1, highest".
+
+With --sheet OUT images of --coco, drawn at random, are put on a sheet with the poses above a score, and the persons
+found, missed and invented in them are counted.
 """
 
 from __future__ import annotations
@@ -45,14 +48,19 @@ from graphpose.data.open import open_dataset
 from graphpose.errors import GraphposeError, escape_output
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.pose import Poses
+from graphpose.inference.outputs import DRAWN_SCORE
 from graphpose.inference.predict import Predictor, predict_batches
 from graphpose.inference.tune import UNSURE_GRID as GRID
 from graphpose.inference.tune import ImageFields, collect_fields, coordinate_ascent
 from graphpose.metrics.coco import coco_results
 from graphpose.metrics.intervals import SHARES, Interval, coco_intervals, face_interval, single_intervals
+from graphpose.metrics.persons import PersonCounts, count_persons
 from graphpose.metrics.results import category_of
 from graphpose.nn.config import SHIPPED
 from graphpose.skeleton import Skeleton
+from graphpose.visualize import contact_sheet, draw_poses, save_image
+
+SHEET_COLUMNS = 6
 
 
 def predict(
@@ -197,6 +205,39 @@ def tune(options: argparse.Namespace) -> list[str]:
     return [predictor.usage.line(), *changed, total, f"written to {options.tune}"]
 
 
+def draw_sheet(options: argparse.Namespace) -> list[str]:
+    """Images of --coco drawn at random, on a sheet; lines that count the persons in them.
+
+    Raises:
+        GraphposeError: see :func:`report`; an image cannot be read, or the sheet cannot be written.
+    """
+    predictor = open_predictor(options)
+    skeleton, dataset = predictor.network.spec.skeleton, open_complete(options, predictor.network.spec.skeleton)
+    count = min(options.pictures, len(dataset))
+    pictures: list[np.ndarray] = []
+    counts: list[PersonCounts] = []
+    lines = [predictor.usage.line()]
+    for index in sorted(np.random.default_rng(options.seed).choice(len(dataset), count, replace=False).tolist()):
+        sample = dataset[index]
+        poses, persons = predictor(sample.image), sample.persons
+        drawn = poses.keypoints[poses.scores >= options.min_score]
+        labelled = (persons.keypoints[:, :, 2] > 0).any(axis=1) & ~persons.iscrowd
+        counts.append(count_persons(drawn, persons.keypoints[labelled], persons.area[labelled], skeleton))
+        lines.append(f"  {sample.file_name}: {_counted(counts[-1])}")
+        pictures.append(draw_poses(sample.image, drawn, skeleton))
+    save_image(options.sheet, contact_sheet(pictures, SHEET_COLUMNS))
+    total = PersonCounts(*(sum(numbers) for numbers in zip(*counts, strict=True)))
+    return [
+        *lines,
+        f"{count} images, poses with a score of {options.min_score} or more: {_counted(total)}",
+        f"written to {options.sheet}",
+    ]
+
+
+def _counted(counts: PersonCounts) -> str:
+    return f"{counts.found} found, {counts.missed} missed, {counts.invented} invented"
+
+
 def _name(path: str) -> str:
     return Path(path).name.split(".")[0]
 
@@ -214,16 +255,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--decoder", type=Path, help="thresholds that `graphpose tune` wrote")
     parser.add_argument("--tune", type=Path, metavar="OUT", help="choose thresholds on the sets and write them here")
     parser.add_argument("--rounds", type=int, default=2, help="of --tune: passes over all settings (default: 2)")
+    parser.add_argument("--sheet", type=Path, metavar="OUT", help="draw images of --coco on a sheet, and count persons")
+    parser.add_argument("--pictures", type=int, default=24, help="of --sheet (default: 24)")
+    parser.add_argument("--min-score", type=float, default=DRAWN_SCORE, help=f"of --sheet (default: {DRAWN_SCORE})")
     parser.add_argument("--limit", type=int, help="only the first images of each set")
     parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of bootstrap and choice of pictures (default: 0)")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
     try:
         if not (options.coco or options.single):
             raise GraphposeError("nothing to score; give --coco or --single, or both")
-        print("\n".join(report(options) if options.tune is None else tune(options)))
+        if options.sheet and (options.tune or not options.coco or options.pictures < 1):
+            raise GraphposeError("--sheet needs --coco and at least 1 of --pictures, and is a command without --tune")
+        made = draw_sheet if options.sheet else tune if options.tune else report
+        print("\n".join(made(options)))
     except GraphposeError as error:
         print(f"people: {error}", file=sys.stderr)
         return 2

@@ -66,6 +66,20 @@ def test_thresholds_are_chosen_on_the_sets_and_written(files: dict[str, Path], c
     assert config["radius"] in (1.25, 1.5, 6.0)
 
 
+def test_a_sheet_is_drawn_and_the_persons_in_it_are_counted(files: dict[str, Path], capsys: Any) -> None:
+    pair = [str(files["truth"]), str(files["images"])]
+    arguments = ["--checkpoint", str(files["checkpoint"]), "--long-edge", "96", "--coco", *pair, "--pictures", "2"]
+    assert main([*arguments, "--sheet", str(files["images"] / "sheet.png"), "--min-score", "1.1"]) == 0
+    *_, first, second, total, written = capsys.readouterr().out.splitlines()
+    drawn = {line.split(":")[0].strip() for line in (first, second)}
+    truth = json.loads(files["truth"].read_text())
+    ids = {image["id"] for image in truth["images"] if image["file_name"] in drawn}
+    persons = sum(one["image_id"] in ids and one["num_keypoints"] > 0 for one in truth["annotations"])
+    assert len(drawn) == 2
+    assert total == f"2 images, poses with a score of 1.1 or more: 0 found, {persons} missed, 0 invented"
+    assert cv2.imread(written.removeprefix("written to ")) is not None
+
+
 @pytest.mark.parametrize("missing", ["sets", "checkpoint"])
 def test_what_cannot_be_scored_is_one_line_and_status_2(files: dict[str, Path], missing: str, capsys: Any) -> None:
     arguments = ["--checkpoint", str(files["checkpoint"])]
