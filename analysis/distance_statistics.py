@@ -11,7 +11,6 @@ files are shards of one data set.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from graphpose import __version__
+from graphpose.checksum import file_sha256
 from graphpose.data.annotations.read import read_annotations
 from graphpose.data.annotations.subsets import CROWD_BANDS, SIZE_BANDS, in_crowd_band, in_size_band, visible_only
 from graphpose.errors import GraphposeError, escape_output
@@ -75,9 +75,7 @@ def compute(args: argparse.Namespace) -> PoseStatistics:
     names = ", ".join(path.name for path in args.files)
     if total.persons == 0:
         raise GraphposeError(f"{names}: no person with labelled keypoints is left to take statistics of")
-    provenance: dict[str, object] = {
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in args.files}
-    }
+    provenance: dict[str, object] = {"files": {path.name: file_sha256(path) for path in args.files}}
     provenance |= {key: getattr(args, key) for key in ("visible", "size", "crowdedness", "note") if getattr(args, key)}
     provenance["computed_by"] = f"analysis/distance_statistics.py, graphpose {__version__}"
     return total.result(provenance)

@@ -9,7 +9,6 @@ behind the archive that ``torch.load`` reads, which does not mind it.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import os
 import struct
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
+from graphpose.checksum import sha256
 from graphpose.device import resolve_device
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import UsageConfig
@@ -114,20 +114,11 @@ def _write(content: Mapping[str, Any], file: BinaryIO) -> None:
     torch.save(content, file)
     file.flush()
     file.seek(0)
-    digest = _digest(file)
+    digest = sha256(file)
     length = file.seek(0, os.SEEK_END)
     file.write(TRAILER.pack(MAGIC, length, digest))
     file.flush()
     os.fsync(file.fileno())
-
-
-def _digest(file: BinaryIO, length: int | None = None) -> bytes:
-    """SHA-256 of the next ``length`` bytes of a file, or of all that follow."""
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20 if length is None else min(1 << 20, length)):
-        digest.update(block)
-        length = None if length is None else length - len(block)
-    return digest.digest()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -237,7 +228,7 @@ def _problem(file: BinaryIO) -> str | None:
     if length != size - TRAILER.size:
         return f"it should have {length + TRAILER.size} bytes and has {size}"
     file.seek(0)
-    return None if _digest(file, length) == digest else "its checksum is wrong"
+    return None if sha256(file, length) == digest else "its checksum is wrong"
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -22,6 +22,7 @@ from experiments.configs.named import DEFAULTS, NAMED, configured, typed
 from experiments.configs.settings import build_settings
 from experiments.paper.rows import DEMO_BACKBONES, Row
 from experiments.paper.trainings import TrainingProcesses
+from graphpose.checksum import file_sha256
 from graphpose.errors import GraphposeError
 from graphpose.nn.config import SHIPPED, SHIPPED_NAME
 
@@ -172,7 +173,7 @@ def identifying(config: Mapping[str, Any]) -> dict[str, Any]:
 def file_digest(path: str) -> str:
     """What a file of weights is known by wherever it lies: its bytes. The text itself where it names no file."""
     path = str(SHIPPED) if path == SHIPPED_NAME else path
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else path
+    return file_sha256(path) if Path(path).is_file() else path
 
 
 def headline(settings: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from graphpose.checkpoint import (
     statistics_of,
     weights_of,
 )
+from graphpose.checksum import file_sha256
 from graphpose.data.cache import CachedDataset
 from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import PoseDataset, Weighted
@@ -255,7 +255,7 @@ def _require_same_graph(config: PoseNetworkConfig, source: Mapping[str, str] | N
     """GraphposeError where the file of a graph is no longer the one that the pretrained network was made with."""
     if source is None or source["source"] != config.adjacency or not Path(config.adjacency).is_file():
         return
-    if hashlib.sha256(Path(config.adjacency).read_bytes()).hexdigest() != source["sha256"]:
+    if file_sha256(config.adjacency) != source["sha256"]:
         raise GraphposeError(
             f"adjacency '{config.adjacency}' has changed since the network in pretrained='{path}' was trained on it; "
             "give the new graph another name and train its network anew"

@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.configs.settings import Settings
 from experiments.running.build import find_files, loader_workers, pretrained_network, training_transform
+from graphpose.checksum import file_sha256
 from graphpose.data.dataset import PoseDataset, Weighted
 from graphpose.data.features import FeatureDataset, FeatureLayout
 from graphpose.data.loader import make_loader
@@ -92,7 +93,7 @@ class FeatureStores:
         assert edge is not None
         settings = {
             "long_edge": edge,
-            "annotations": _file_digest(annotations),
+            "annotations": file_sha256(annotations),
             "images": hashlib.sha256(np.array(dataset.image_ids, np.int64).tobytes()).hexdigest(),
         }
         name = annotations.name.split(".")[0]
@@ -143,15 +144,11 @@ def _training_files(settings: Settings) -> list[dict[str, Any]]:
     data, root = settings.data, Path(settings.data.data_root)
     if not data.train_sets:
         annotations, _ = find_files(data, "train")
-        return [{"annotations": _file_digest(annotations), "image_ids": list(data.image_ids)}]
+        return [{"annotations": file_sha256(annotations), "image_ids": list(data.image_ids)}]
     known = []
     for one in data.train_sets:
         values = dataclasses.asdict(one)
         for key in ("annotations", "pseudo_labels"):
-            values[key] = _file_digest(root / values[key]) if values[key] else ""
+            values[key] = file_sha256(root / values[key]) if values[key] else ""
         known.append({**values, "epoch_images": data.epoch_images, "images": Path(one.images).name})
     return known
-
-
-def _file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

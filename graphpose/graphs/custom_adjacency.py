@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphpose.checksum import file_sha256
 from graphpose.data.matching import match_names
 from graphpose.errors import GraphposeError
 from graphpose.graphs.keypoint_graph import from_networkx, to_dense
@@ -60,8 +61,8 @@ def custom_adjacency(name: str, skeleton: Skeleton, statistics: PoseStatistics |
 def adjacency_source(name: str, matrix: Tensor) -> dict[str, str]:
     """What a checkpoint says of where its graph is from: ``source``, and ``sha256`` of the file, or for a function of
     the float64 numbers of its matrix."""
-    content = matrix.double().numpy().tobytes() if ":" in name else Path(name).read_bytes()
-    return {"source": name, "sha256": hashlib.sha256(content).hexdigest()}
+    digest = hashlib.sha256(matrix.double().numpy().tobytes()).hexdigest() if ":" in name else file_sha256(name)
+    return {"source": name, "sha256": digest}
 
 
 def as_adjacency(graph: Any, skeleton: Skeleton, what: str = "the graph") -> Tensor:

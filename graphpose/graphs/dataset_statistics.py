@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from graphpose import __version__
+from graphpose.checksum import file_sha256
 from graphpose.data.annotations.table import Annotations
 from graphpose.data.cache import CachedDataset
 from graphpose.data.coco import CocoDataset
@@ -54,7 +54,7 @@ def dataset_statistics(dataset: PoseDataset) -> PoseStatistics:
         without_size += int((~usable).sum())
         accumulator.update(source.keypoints[usable], source.scale[usable])
         if source.file is not None:
-            files[source.file.name] = _sha256(source.file)
+            files[source.file.name] = file_sha256(source.file)
     provenance: dict[str, object] = {"files": files} if files else {"scenes": len(dataset)}
     provenance |= {"images": len(dataset), "without_size": without_size}
     return accumulator.result(provenance | {"computed_by": f"the run that trained on them, graphpose {__version__}"})
@@ -109,11 +109,3 @@ def _of_records(dataset: PoseDataset, skeleton: Skeleton) -> _Persons:
         scale = np.array([np.hypot(*record["bbox"][2:]) for record in records], np.float64)
     labelled = (keypoints[:, :, 2] > 0).any(axis=1)
     return _Persons(keypoints[labelled], scale[labelled])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

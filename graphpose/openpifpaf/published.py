@@ -7,13 +7,13 @@ README (AP on COCO val2017 at 641 pixels).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import urllib.error
 from pathlib import Path
 
 import torch
 
+from graphpose.checksum import file_sha256
 from graphpose.errors import GraphposeError
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def find_file(source: str) -> Path:
     path = published.path
     if not path.is_file():
         download(published, path)
-    if not _sha256(path).startswith(published.checksum):
+    if not file_sha256(path).startswith(published.checksum):
         raise GraphposeError(
             f"'{path}' has another checksum than {published.checksum}…, so it is damaged or another file; delete it, "
             f"and it is downloaded again from {published.address}"
@@ -114,14 +114,6 @@ def download(published: Published, path: Path) -> None:
             f"{published.address} could not be downloaded ({reason}); download it elsewhere and put it at '{path}', "
             "or give the path of the file to graphpose import"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def model_card(source: str, form: str, scale_factor: float) -> dict[str, str]:
