@@ -10,7 +10,6 @@ import numpy as np
 
 from graphpose import __version__
 from graphpose.checksum import file_sha256
-from graphpose.data.annotations.table import Annotations
 from graphpose.data.cache import CachedDataset
 from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import PoseDataset
@@ -75,18 +74,10 @@ def _sources(dataset: PoseDataset, skeleton: Skeleton) -> Iterator[_Persons]:
     elif isinstance(dataset, CocoDataset):
         annotations = dataset.annotations
         rows = np.flatnonzero(annotations.labelled)
-        yield _Persons(annotations.keypoints[rows], _scales(annotations, skeleton)[rows], annotations.path)
+        scale = annotations.stated_scales(skeleton.scale_rule)
+        yield _Persons(annotations.keypoints[rows], scale[rows], annotations.path)
     else:
         yield _of_records(dataset, skeleton)
-
-
-def _scales(annotations: Annotations, skeleton: Skeleton) -> np.ndarray:
-    """(A,) s_n of Eq. 5 as the skeleton measures it; NaN or 0 where it is not known."""
-    if skeleton.scale_rule == "head":
-        return annotations.head_size
-    if skeleton.scale_rule == "bbox_diagonal":
-        return np.hypot(annotations.bbox[:, 2], annotations.bbox[:, 3])
-    return np.sqrt(np.maximum(annotations.area, 0))
 
 
 def _of_records(dataset: PoseDataset, skeleton: Skeleton) -> _Persons:

@@ -158,6 +158,16 @@ class Annotations:
             category_id=self.category_id,
         )
 
+    def stated_scales(self, rule: ScaleRule) -> np.ndarray:
+        """As :meth:`scales`, of whatever the file states: NaN where it does not, 0 of a person without extent."""
+        if rule == "sqrt_area":
+            return np.sqrt(np.maximum(self.area, 0))
+        if rule == "bbox_diagonal":
+            return np.hypot(self.bbox[:, 2], self.bbox[:, 3])
+        if rule == "head":
+            return self.head_size
+        raise GraphposeError(f"scale rule '{rule}' is not sqrt_area, bbox_diagonal or head")
+
     def scales(self, rule: ScaleRule) -> np.ndarray:
         """s_n of Eq. 5 for every annotation.
 
@@ -171,14 +181,8 @@ class Annotations:
         Raises:
             GraphposeError: when the file has nothing to take this scale from, or a labelled person has no extent.
         """
-        if rule not in ("sqrt_area", "bbox_diagonal", "head"):
-            raise GraphposeError(f"scale rule '{rule}' is not sqrt_area, bbox_diagonal or head")
-        if rule == "sqrt_area":
-            scale, known = np.sqrt(np.maximum(self.area, 0)), "area"
-        elif rule == "bbox_diagonal":
-            scale, known = np.hypot(self.bbox[:, 2], self.bbox[:, 3]), "bbox"
-        else:
-            scale, known = self.head_size, "head size"
+        scale = self.stated_scales(rule)
+        known = {"sqrt_area": "area", "bbox_diagonal": "bbox", "head": "head size"}[rule]
         unknown = np.isnan(scale) & self.labelled
         if rule == "head" and not np.isnan(scale[self.labelled]).all():
             unknown[:] = False
