@@ -3,7 +3,7 @@
 Reference implementation of DGCN (Qiu, Qiu, Fu, Fu; AAAI 2020). The rooms of the house, each of which imports only those
 before it, and of those in braces not its neighbour (``tests/test_imports.py`` reads this line and every import)::
 
-    errors < checksum < skeleton < {visualize, device} < distributed < data < graphs < fields
+    errors < {checksum, flip_pairs} < skeleton < {visualize, device} < distributed < data < graphs < fields
     < {nn, metrics} < packed < checkpoint < {training, inference, openpifpaf} < cli
 
 Within a room no modules import each other in a circle. ``experiments/`` and ``analysis/`` import from here, and nothing

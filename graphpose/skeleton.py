@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 from graphpose.errors import GraphposeError
+from graphpose.flip_pairs import pairs_by_name
 
 ScaleRule = Literal["sqrt_area", "bbox_diagonal", "head"]
 
@@ -94,7 +94,7 @@ class Skeleton:
     @cached_property
     def flip(self) -> tuple[int, ...]:
         """Permutation of a left–right mirrored person: keypoint k of the mirror image is keypoint flip[k] of the
-        original. From ``flip_pairs``, or from the names (see :func:`pairs_by_name`)."""
+        original. From ``flip_pairs``, or from the names (see :func:`~graphpose.flip_pairs.pairs_by_name`)."""
         permutation = list(range(self.num_keypoints))
         for a, b in pairs_by_name(self.keypoints) if self.flip_pairs is None else self.flip_pairs:
             permutation[a], permutation[b] = b, a
@@ -273,49 +273,6 @@ def _end(end: Any, names: Sequence[str]) -> int | None:
     if type(end) is int and 1 <= end <= len(names):
         return end - 1
     return names.index(end) if isinstance(end, str) and end in names else None
-
-
-def pairs_by_name(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of keypoints whose names say that they change places in a mirror image.
-
-    Two keypoints are a pair where exchanging left and right in the name of each gives the name of the other. Sides are
-    the words left and right, lt and rt, or the letters l and r: between separators (``l_eye``, ``eye.L``, ``hip-l``,
-    ``R Knee``), as a capital before a capital or after a small letter (``RShoulder``, ``kneeL``), or as the first or
-    last letter of names that have their counterpart (``lknee`` and ``rknee``).
-
-    Returns:
-        0-based pairs, the lower index first, ascending.
-    """
-    index = {name: k for k, name in enumerate(names)}
-    counterpart = {}
-    for k, name in enumerate(names):
-        mirrored = (index[other] for other in _mirror_names(name) if other in index and other != name)
-        counterpart[k] = next(mirrored, k)
-    return tuple((k, other) for k, other in counterpart.items() if k < other and counterpart[other] == k)
-
-
-_OPPOSITE = {"left": "right", "lt": "rt", "lft": "rgt", "l": "r"}
-_OPPOSITE |= {right: left for left, right in _OPPOSITE.items()}
-
-
-def _mirror_names(name: str) -> Iterator[str]:
-    """What the counterpart of a keypoint may be called, the surest first; the keypoints at hand decide."""
-
-    def exchanged(match: re.Match[str]) -> str:
-        side = match.group()
-        other = _OPPOSITE[side.lower()]
-        return other.upper() if side.isupper() else other.capitalize() if side[0].isupper() else other
-
-    for pattern in (
-        r"(?i)left|right",
-        r"(?i)(?<![a-z0-9])(?:lt|rt|lft|rgt|l|r)(?![a-z])",  # between separators: l_eye, eye.L, hand_l1
-        r"(?<![A-Za-z])[LR](?=[A-Z])|(?<=[a-z0-9])[LR](?![A-Za-z])|(?<=[a-z0-9])[LR](?=[A-Z])",  # RShoulder, kneeL
-        r"^[LRlr]|[LRlr]$",  # Rshoulder, lknee, kneel
-    ):
-        yield re.sub(pattern, exchanged, name)
-        yield re.sub(pattern, exchanged, name, count=1)
-    yield re.sub(r"^[LRlr]", exchanged, name)
-    yield re.sub(r"[LRlr]$", exchanged, name)
 
 
 # fmt: off
