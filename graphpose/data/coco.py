@@ -180,7 +180,4 @@ def _fill_region(annotations: Annotations, row: int, ignore: np.ndarray) -> None
             "%s: annotation %s has an RLE of %d×%d px on an image of %d×%d px; its box is ignored instead",
             annotations.path, annotations.ids[row], *mask.shape[::-1], width, height,
         )  # fmt: skip
-    x, y, w, h = annotations.bbox[row]
-    # Pixel centres at integers: the box covers the pixels whose centres lie inside.
-    left, top = max(0, int(np.ceil(x))), max(0, int(np.ceil(y)))
-    ignore[top : max(0, int(np.ceil(y + h))), left : max(0, int(np.ceil(x + w)))] = True
+    ignore[regions.pixels_of_box(annotations.bbox[row])] = True

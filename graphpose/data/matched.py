@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphpose.data.annotations.json_file import parse_json
+from graphpose.data.annotations.regions import pixels_of_box
 from graphpose.data.config import Unlabelled
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.matching import match_keypoints
@@ -141,9 +142,8 @@ def outside_of_boxes(persons: Persons, size: tuple[int, ...]) -> np.ndarray:
     """(H, W) bool; False on pixels whose centre lies in the box of a person with a labelled keypoint."""
     outside = np.ones(size, bool)
     labelled = (persons.keypoints[:, :, 2] > 0).any(axis=1) & ~persons.iscrowd
-    for x, y, w, h in persons.bbox[labelled]:
-        left, top = max(0, int(np.ceil(x))), max(0, int(np.ceil(y)))
-        outside[top : max(0, int(np.ceil(y + h))), left : max(0, int(np.ceil(x + w)))] = False
+    for box in persons.bbox[labelled]:
+        outside[pixels_of_box(box)] = False
     return outside
 
 

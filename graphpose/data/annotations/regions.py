@@ -45,6 +45,13 @@ def is_box(segmentation: Any) -> bool:
     return not segmentation or (isinstance(segmentation, list) and not any(segmentation))
 
 
+def pixels_of_box(box: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the pixels whose centres, at integers, lie in a box x, y, width, height."""
+    x, y, w, h = box
+    rows, columns = ((max(0, int(np.ceil(a))), max(0, int(np.ceil(a + side)))) for a, side in ((y, h), (x, w)))
+    return slice(*rows), slice(*columns)
+
+
 def mask_of(segmentation: Any, height: int, width: int) -> np.ndarray:
     """(H, W) bool of a sound segmentation that is no box; run lengths give a mask of their own size."""
     parts = [part for part in segmentation if part] if isinstance(segmentation, list) else [segmentation]

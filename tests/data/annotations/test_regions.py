@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from graphpose.data.annotations.regions import fault_of, is_box, mask_of
+from graphpose.data.annotations.regions import fault_of, is_box, mask_of, pixels_of_box
 from tests.data.annotations.test_rules import both, damaged
 
 TRIANGLE = [10, 10, 30, 10, 10, 30]
@@ -116,3 +116,10 @@ def test_of_any_value_either_a_fault_is_named_or_a_mask_is_made(value: Any) -> N
     value = json.loads(json.dumps(value))
     if fault_of(value) is None and not is_box(value):
         assert mask_of(value, 20, 30).dtype == bool
+
+
+def test_a_box_has_the_pixels_whose_centres_lie_inside() -> None:
+    lit = np.zeros((5, 6), bool)
+    lit[pixels_of_box(np.array([1.0, 2.5, 2.0, 1.5]))] = True  # x from 1 to below 3, y from 2.5 to below 4
+    assert np.argwhere(lit).tolist() == [[3, 1], [3, 2]]
+    assert pixels_of_box(np.array([-4.0, -4.0, 5.5, 3.0])) == (slice(0, 0), slice(0, 2))  # beyond the image's corner
