@@ -141,10 +141,8 @@ def face_interval(
             continue
         truth = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)[face]
         found = poses.get(annotation["image_id"], np.zeros((0, skeleton.num_keypoints, 3)))[:, face]  # (N, F, 3)
-        distances = np.linalg.norm(found[..., :2] - truth[:, :2], axis=-1)
-        near = (distances <= SHARES[0] * max(annotation["bbox"][2:])) & (found[..., 2] > 0)
-        labelled = truth[:, 2] > 0
-        counts[annotation["image_id"]] += (near.any(axis=0) & labelled).sum(), labelled.sum()
+        near = joints_near(truth, annotation["bbox"], found)[0].any(axis=0)
+        counts[annotation["image_id"]] += near.sum(), (truth[:, 2] > 0).sum()
     counts_of_images = np.array(list(counts.values()))
 
     def share(chosen: np.ndarray) -> list[float]:
@@ -155,26 +153,32 @@ def face_interval(
     return values[0], low[0], high[0]
 
 
-def joints_found(truth: np.ndarray, box: Sequence[float], poses: np.ndarray) -> np.ndarray:
-    """How many joints of one person are found.
+def joints_near(truth: np.ndarray, box: Sequence[float], poses: np.ndarray) -> np.ndarray:
+    """Which labelled joints of one person each of some poses has near.
 
     Args:
         truth: (K, 3) x, y, visibility; 0 is not labelled.
         box: x, y, width, height of the person in pixels.
-        poses: (N, K, 3) x, y, confidence, best first; confidence 0 is not found.
+        poses: (N, K, 3) x, y, confidence; confidence 0 is not found.
+
+    Returns:
+        (len(SHARES), N, K) bool; within each of the shares of the long side of the box.
+    """
+    distances = np.linalg.norm(poses[:, :, :2] - truth[:, :2], axis=-1)  # (N, K)
+    distances = np.where((truth[:, 2] > 0) & (poses[:, :, 2] > 0), distances, np.inf)
+    return np.stack([distances <= share * max(box[2:]) for share in SHARES])
+
+
+def joints_found(truth: np.ndarray, box: Sequence[float], poses: np.ndarray) -> np.ndarray:
+    """How many joints of one person are found, see :func:`joints_near`; ``poses`` have the best first.
 
     Returns:
         (len(SHARES), 2) int; by the best of the five highest poses, and by the highest.
     """
-    labelled = truth[:, 2] > 0
-    distances = np.linalg.norm(poses[:CANDIDATES, :, :2] - truth[:, :2], axis=-1)  # (N, K)
-    distances = np.where(labelled & (poses[:CANDIDATES, :, 2] > 0), distances, np.inf)
-    found = np.zeros((len(SHARES), 2), np.int64)
-    for row, share in enumerate(SHARES):
-        counts = (distances <= share * max(box[2:])).sum(axis=1)
-        if len(counts):
-            found[row] = counts.max(), counts[0]
-    return found
+    if not len(poses):
+        return np.zeros((len(SHARES), 2), np.int64)
+    counts = joints_near(truth, box, poses[:CANDIDATES]).sum(axis=2)  # (len(SHARES), N)
+    return np.stack((counts.max(axis=1), counts[:, 0]), axis=1)
 
 
 def single_intervals(

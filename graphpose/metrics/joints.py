@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphpose.errors import GraphposeError
-from graphpose.metrics.intervals import SHARES
+from graphpose.metrics.intervals import FACE, SHARES, joints_near
 from graphpose.skeleton import Skeleton
 
 CROWDS = {"1 person": (1, 1), "2 to 4 persons": (2, 4), "5 or more persons": (5, 10**9)}  # labelled in the image
@@ -83,7 +83,7 @@ class JointTable:
 def part_of(keypoint: str) -> str:
     """Name of a keypoint without its side; "face" for nose, eyes and ears."""
     part = keypoint.removeprefix("left_").removeprefix("right_")
-    return "face" if part in ("nose", "eye", "ear") else part
+    return "face" if part in FACE else part
 
 
 def joint_table(
@@ -109,12 +109,13 @@ def joint_table(
     nobody = np.zeros((0, len(columns), 3))
     for annotation in ground_truth["annotations"]:
         truth = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)[columns]
-        labelled = (truth[:, 2] > 0) & (columns >= 0)
+        truth[columns < 0] = 0
+        labelled = truth[:, 2] > 0
         if annotation.get("iscrowd") or not labelled.any():
             continue
         image_id = annotation["image_id"]
         persons[image_id] += 1
-        near, confidence = _found(truth, labelled, annotation["bbox"], poses.get(image_id, nobody)[:candidates])
+        near, confidence = _found(truth, annotation["bbox"], poses.get(image_id, nobody)[:candidates])
         count = int(labelled.sum())
         columns_of_parts.append(
             (
@@ -132,18 +133,12 @@ def joint_table(
     return JointTable(image, in_image, keypoint, visibility, found, confidences)
 
 
-def _found(truth: np.ndarray, labelled: np.ndarray, box: Any, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _found(truth: np.ndarray, box: Any, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(K, len(SHARES)) bool which joints of one person are found, and (K,) their confidences."""
-    K = len(truth)
-    near, confidence = np.zeros((K, len(SHARES)), bool), np.zeros(K)
     if not len(poses):
-        return near, confidence
-    distances = np.linalg.norm(poses[:, :, :2] - truth[:, :2], axis=-1)  # (N, K)
-    distances = np.where(labelled & (poses[:, :, 2] > 0), distances, np.inf)
-    for i, share in enumerate(SHARES):
-        within = distances <= share * max(box[2:])
-        best = int(within.sum(axis=1).argmax())  # the highest of equals
-        near[:, i] = within[best]
-        if i == 0 and within[best].any():
-            confidence = poses[best, :, 2].astype(np.float64)
-    return near, confidence
+        return np.zeros((len(truth), len(SHARES)), bool), np.zeros(len(truth))
+    near = joints_near(truth, box, poses)  # (len(SHARES), N, K)
+    best = near.sum(axis=2).argmax(axis=1)  # (len(SHARES),), the highest of equals
+    found = near[np.arange(len(SHARES)), best]
+    confidence = poses[best[0], :, 2] if found[0].any() else np.zeros(len(truth))
+    return found.T, confidence.astype(np.float64)
