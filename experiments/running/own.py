@@ -165,8 +165,8 @@ def read_own(
     shared = set(train.images.file_names) & set(val.images.file_names)
     if shared and folder == val_folder:
         lines.append(f"  warning: {len(shared)} images are trained on and evaluated on, {min(shared)} is one")
-    for part, place in ((train, folder), (val, val_folder)):
-        lines += _missing_images(part.images, place)
+    for part, place, use_of_part in ((train, folder, "trained on"), (val, val_folder, "evaluated on")):
+        lines += _missing_images(part.images, place, use_of_part)
     doubts = {doubt.kind: doubt.message for doubt in implausible(table, table.images.sizes)}
     lines += [f"  warning: {message}" for message in doubts.values()]
     if doubts:
@@ -174,17 +174,19 @@ def read_own(
     return train, val, lines
 
 
-def _missing_images(images: Images, folder: Path) -> list[str]:
-    """A warning where some image files are not in their folder; GraphposeError where all are missing."""
+def _missing_images(images: Images, folder: Path, use: str) -> list[str]:
+    """A warning where some image files, which are ``use``, are not in their folder; GraphposeError where none is."""
     missing = [name for name in images.file_names if not (folder / name).is_file()]
     if len(missing) == len(images):
         raise GraphposeError(
-            f"images: '{folder / missing[0]}' does not exist, nor does any other of the {len(missing)} images that the "
-            "annotation file names; name the folder from which its file names start"
+            f"images: '{folder / missing[0]}' does not exist, nor does any other of the {len(missing)} images that "
+            f"are {use}; name the folder from which the annotation file's names start"
         )
     if not missing:
         return []
-    return [f"  warning: {len(missing)} of {len(images)} images are not in {folder} and left out, {missing[0]} is one"]
+    return [
+        f"  warning: {len(missing)} of {len(images)} images {use} are not in {folder} and left out, {missing[0]} is one"
+    ]
 
 
 def device_kind(name: str) -> str:

@@ -132,8 +132,9 @@ def test_facts_are_those_of_the_labels() -> None:
         ({"annotations": "hand/anotations.json"}, r"^annotations: 'hand/anotations\.json' does not exist; did you mean "
                                                   r"'hand/annotations\.json'\?$"),
         ({"images": "nowhere"}, r"^images: 'nowhere' does not exist; it was looked for from '.*' on$"),
-        ({"images": "feet/images"}, r"^images: 'feet/images/hand_\d+\.png' does not exist, nor does any other of"),
-        ({"category": "foot"}, r"has 0 keypoint categories 'foot'; it has 'hand' with id 1"),
+        ({"images": "feet/images"}, r"^images: 'feet/images/hand_\d+\.png' does not exist, nor does any other "
+                                    r"of the \d+ images that are trained on; name the folder"),
+        ({"category": "foot"}, r"has no keypoint category 'foot'; it has 'hand' with id 1"),
         ({"annotations": "", "images": ""}, r"^own needs your data: run\.py with own annotations=FILE images=FOLDER"),
         ({"val_share": 0.0}, r"val_share=0\.0 must lie between 0 and 1"),
         ({"val_annotations": "val.json"}, r"^val_annotations: 'val\.json' does not exist"),

@@ -167,9 +167,11 @@ def _category(
     described = [record for record in categories if record.get("keypoints")]
     if category is not None:
         asked = [record for record in described if str(category) in (str(record.get("id")), record.get("name"))]
-        if len(asked) != 1:
+        if not asked:
+            raise GraphposeError(f"{path} has no keypoint category '{category}'; it has {_names(described) or 'none'}")
+        if len(asked) > 1:
             raise GraphposeError(
-                f"{path} has {len(asked)} keypoint categories '{category}'; it has {_names(described) or 'none'}"
+                f"{path} has {len(asked)} keypoint categories '{category}' ({_names(asked)}); choose one by its id"
             )
         described = asked
     try:

@@ -168,8 +168,14 @@ def test_of_two_categories_with_the_same_keypoints_one_must_be_chosen(
         assert CocoDataset(path, tmp_path, skeleton=skeleton, category=category).annotations.ids.tolist() == ids
         assert open_dataset(path, tmp_path, skeleton=skeleton, category=category).annotations.ids.tolist() == ids
         assert check_dataset(path, category=category).counts["persons"] == 1
-    with pytest.raises(GraphposeError, match="has 0 keypoint categories 'cat'; it has 'person' with id 1, 'dog' with"):
+    with pytest.raises(GraphposeError, match="has no keypoint category 'cat'; it has 'person' with id 1, 'dog' with"):
         CocoDataset(path, tmp_path, skeleton=skeleton, category="cat")
+    content = two_categories()
+    content["categories"][1]["name"] = "person"
+    path.write_text(json.dumps(content))
+    message = r"has 2 keypoint categories 'person' \('person' with id 1, 'person' with id 4\); choose one by its id"
+    with pytest.raises(GraphposeError, match=message):
+        CocoDataset(path, tmp_path, skeleton=skeleton, category="person")
 
 
 def test_an_id_of_two_categories_is_refused(tmp_path: Path) -> None:
