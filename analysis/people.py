@@ -48,8 +48,9 @@ from graphpose.data.open import open_dataset
 from graphpose.errors import GraphposeError, escape_output
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.pose import Poses
+from graphpose.inference.batches import predict_batches
 from graphpose.inference.outputs import DRAWN_SCORE
-from graphpose.inference.predict import Predictor, predict_batches
+from graphpose.inference.predict import Predictor
 from graphpose.inference.tune import UNSURE_GRID as GRID
 from graphpose.inference.tune import ImageFields, collect_fields, coordinate_ascent
 from graphpose.metrics.coco import coco_results

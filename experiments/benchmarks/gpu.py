@@ -254,7 +254,7 @@ def evaluation(scale: Scale) -> dict[str, Any]:
     from graphpose.data.loader import make_loader
     from graphpose.data.transforms import EvalTransform
     from graphpose.fields.decode import build_decoder
-    from graphpose.inference.predict import for_inference, predict_batches
+    from graphpose.inference.batches import for_inference, predict_batches
 
     trainer, settings = build(scale.words(641, 8))
     network = for_inference(trainer.network.eval())

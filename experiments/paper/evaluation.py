@@ -28,7 +28,7 @@ from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
 from graphpose.fields.pose import Poses
-from graphpose.inference.predict import predict_batches
+from graphpose.inference.batches import predict_batches
 from graphpose.inference.tune import UNSURE_GRID, ImageFields, collect_fields, coordinate_ascent
 from graphpose.metrics.coco import coco_results, evaluate_coco
 from graphpose.metrics.intervals import CANDIDATES, SHARES, single_intervals

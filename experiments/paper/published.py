@@ -34,7 +34,7 @@ from graphpose.device import resolve_device
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
-from graphpose.inference.predict import predict_batches
+from graphpose.inference.batches import predict_batches
 from graphpose.metrics.coco import coco_results
 from graphpose.metrics.protocol import evaluate_results
 from graphpose.nn.network import PoseNetwork

@@ -51,8 +51,8 @@ def run_evaluate(options: argparse.Namespace) -> int:
     from graphpose.data.transforms import EvalTransform
     from graphpose.device import resolve_device
     from graphpose.fields.decode import build_decoder
+    from graphpose.inference.batches import for_inference
     from graphpose.inference.evaluate import evaluate, figure
-    from graphpose.inference.predict import for_inference
     from graphpose.metrics.protocol import require_scorable
     from graphpose.metrics.submission import write_results
 
@@ -122,7 +122,7 @@ def run_tune(options: argparse.Namespace) -> int:
     from graphpose.data.transforms import EvalTransform
     from graphpose.device import resolve_device
     from graphpose.fields.config import DecoderConfig
-    from graphpose.inference.predict import for_inference
+    from graphpose.inference.batches import for_inference
     from graphpose.inference.tune import choose_thresholds, collect_fields
     from graphpose.metrics.protocol import require_scorable
 

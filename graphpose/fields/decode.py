@@ -86,7 +86,7 @@ class Decoder:
 
         Args:
             pif: (B, K, 5, h, w), confidences are probabilities. What is on a GPU is copied whole; copies that do not
-                hold up the host are :func:`graphpose.inference.predict.fields_of_batches`'s.
+                hold up the host are :func:`graphpose.inference.batches.fields_of_batches`'s.
             paf: (B, M, 7, h, w), likewise.
             workers: threads; None takes one for each core.
             image_sizes: height and width of each image in pixels; None takes the whole fields.

@@ -11,7 +11,7 @@ import torch
 from graphpose.data.batch import Batch
 from graphpose.errors import GraphposeError
 from graphpose.fields.decode import Decoder
-from graphpose.inference.predict import predict_batches
+from graphpose.inference.batches import predict_batches
 from graphpose.metrics.coco import coco_results
 from graphpose.metrics.intervals import Interval, coco_differences, coco_intervals
 from graphpose.metrics.results import category_of

@@ -14,7 +14,7 @@ from graphpose.data.batch import Batch
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.fields.config import FusionConfig
 from graphpose.fields.decode import Decoder
-from graphpose.inference.predict import predict_batches
+from graphpose.inference.batches import predict_batches
 from graphpose.metrics.coco import Evaluator, coco_results
 from graphpose.metrics.protocol import Protocol, evaluate_results, headline_names
 from graphpose.metrics.results import category_of

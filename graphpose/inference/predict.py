@@ -1,4 +1,4 @@
-"""Prediction: images in, poses out; one at a time, in batches, or as a stream."""
+"""Prediction: images in, poses out; one at a time, as a list, or as a stream."""
 
 from __future__ import annotations
 
@@ -22,174 +22,20 @@ from graphpose.data.loader import collate
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import EvalTransform, Warped
 from graphpose.errors import GraphposeError
-from graphpose.fields.config import DecoderConfig, FusionConfig, UsageConfig
+from graphpose.fields.config import DecoderConfig, UsageConfig
 from graphpose.fields.decode import Decoder, build_decoder
-from graphpose.fields.fusion import Fields, fused_fields
+from graphpose.fields.fusion import Fields
 from graphpose.fields.pose import Poses
-from graphpose.fields.spec import probabilities
+from graphpose.inference.batches import PendingFields, begin_fields, device_of, for_inference, input_sizes
 from graphpose.inference.exported import ExportedNetwork, FieldNetwork
 from graphpose.inference.frames import Frame, read_frames
 from graphpose.inference.sources import Video
 from graphpose.nn.compilation import compiled, compiler_failures_named
 from graphpose.nn.config import SHIPPED
-from graphpose.nn.network import PoseNetwork
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 WINDOW = 4  # batches of frames that one input size is looked for in
 KNOWN_AHEAD = 16  # frames without work that are taken at once
-
-
-def input_sizes(batch: Batch) -> list[tuple[int, int]]:
-    """Height and width in pixels that each image of a batch covers of the network's input, without its padding."""
-    H, W = batch.size
-    scales = torch.linalg.det(batch.to_original[:, :, :2]).abs().sqrt().tolist()  # original pixels per input pixel
-    return [
-        (min(H, round(height / scale)), min(W, round(width / scale)))
-        for (height, width), scale in zip(batch.original_sizes, scales, strict=True)
-    ]
-
-
-def device_of(network: FieldNetwork) -> torch.device:
-    """Where a network runs."""
-    return torch.device("cpu") if isinstance(network, ExportedNetwork) else next(network.parameters()).device
-
-
-def for_inference(network: PoseNetwork) -> PoseNetwork:
-    """The network as its device computes it fastest: on CUDA folded and in channels last, on a CPU as it is."""
-    if device_of(network).type != "cuda":
-        return network
-    return (network if network.folded else network.fold()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-@torch.inference_mode()
-def predict_fields(
-    network: FieldNetwork, images: Tensor, *, precision: str = "float32", fusion: FusionConfig | None = None
-) -> Fields:
-    """PIF (B, K, 5, h, w) and PAF (B, M, 7, h, w) of a batch, confidences are probabilities, on the CPU.
-
-    Args:
-        network: in evaluation mode, on the device that it runs on.
-        images: (B, 3, H, W) in ImageNet normalisation, on any device.
-        precision: autocast type, "float32" for none.
-        fusion: views that are fused; None is the image alone.
-    """
-    return _begin(network, images, precision, fusion).finish()
-
-
-@dataclasses.dataclass
-class _Begun:
-    """Fields that a device may still be working on.
-
-    Attributes:
-        fields: where they will be, in the host's memory.
-        done: recorded behind the copy to there; None where they are there.
-    """
-
-    fields: Fields
-    done: torch.cuda.Event | None
-
-    def finish(self) -> Fields:
-        """The fields, once they are there."""
-        if self.done is not None:
-            self.done.synchronize()
-        return self.fields
-
-
-@torch.inference_mode()
-def _begin(network: FieldNetwork, images: Tensor, precision: str, fusion: FusionConfig | None) -> _Begun:
-    """Hand a batch to the network; on CUDA the host goes on meanwhile."""
-    device = device_of(network)
-
-    def fields(images: Tensor) -> Fields:
-        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
-            outputs = network(images)
-        return probabilities(outputs["pif"].float()), probabilities(outputs["paf"].float())
-
-    images = images.to(device, non_blocking=True)
-    pif, paf = fused_fields(fields, images, network.spec, fusion or FusionConfig())
-    if device.type != "cuda":
-        return _Begun((pif.cpu(), paf.cpu()), None)
-    # pinned, for a copy to other memory is waited for
-    host = tuple(torch.empty(field.shape, dtype=field.dtype, pin_memory=True) for field in (pif, paf))
-    for to, field in zip(host, (pif, paf), strict=True):
-        to.copy_(field, non_blocking=True)
-    done = torch.cuda.Event()
-    done.record(torch.cuda.current_stream(device))
-    return _Begun((host[0], host[1]), done)
-
-
-def fields_of_batches(
-    network: FieldNetwork,
-    batches: Iterable[Batch],
-    *,
-    precision: str = "float32",
-    seconds: dict[str, float] | None = None,
-    fusion: FusionConfig | None = None,
-) -> Iterator[tuple[Batch, Fields | None]]:
-    """The fields of every batch; on CUDA the next batch is with the network while the caller looks at this one's.
-
-    Args:
-        network: in evaluation mode, on the device that it runs on.
-        batches: from a loader.
-        precision: autocast type, "float32" for none.
-        seconds: if given, the time that the host spent on the network is added to it.
-        fusion: views that are fused; None is the image alone.
-
-    Yields:
-        Each batch with its fields as :func:`predict_fields` gives them, in order; None for a batch without an image.
-    """
-    ahead = int(device_of(network).type == "cuda")
-    begun: collections.deque[tuple[Batch, _Begun | None]] = collections.deque()
-
-    def finish() -> tuple[Batch, Fields | None]:
-        batch, pending = begun.popleft()
-        started = time.perf_counter()
-        fields = None if pending is None else pending.finish()
-        count(started)
-        return batch, fields
-
-    def count(started: float) -> None:
-        if seconds is not None:
-            seconds["network"] = seconds.get("network", 0.0) + time.perf_counter() - started
-
-    for batch in batches:
-        started = time.perf_counter()
-        begun.append((batch, _begin(network, batch.images, precision, fusion) if len(batch) else None))
-        count(started)
-        if len(begun) > ahead:
-            yield finish()
-    while begun:
-        yield finish()
-
-
-def predict_batches(
-    network: FieldNetwork,
-    decoder: Decoder,
-    batches: Iterable[Batch],
-    *,
-    precision: str = "float32",
-    seconds: dict[str, float] | None = None,
-    fusion: FusionConfig | None = None,
-) -> Iterator[tuple[Batch, list[Poses]]]:
-    """Poses of every batch, in pixels of the original images.
-
-    Args:
-        network: in evaluation mode, on the device that it runs on.
-        decoder: made for ``network.spec``.
-        batches: from a loader.
-        precision: autocast type, "float32" for none.
-        seconds: if given, the time of network and decoder is added to it.
-        fusion: views that are fused before decoding; None is the image alone.
-    """
-    for batch, fields in fields_of_batches(network, batches, precision=precision, seconds=seconds, fusion=fusion):
-        if fields is None:
-            yield batch, []
-            continue
-        started = time.perf_counter()
-        poses = decoder.decode_batch(*fields, image_sizes=input_sizes(batch))
-        if seconds is not None:
-            seconds["decode"] = seconds.get("decode", 0.0) + time.perf_counter() - started
-        yield batch, [one.mapped(affine.numpy()) for one, affine in zip(poses, batch.to_original, strict=True)]
 
 
 class Predictor:
@@ -436,7 +282,7 @@ class Predictor:
         last: Future[None] | None = None
         # as in fields_of_batches; one image at a time is for who wants it at once
         ahead = int(self.device.type == "cuda" and size > 1)
-        begun: collections.deque[tuple[list[_Waiting], Batch, _Begun]] = collections.deque()
+        begun: collections.deque[tuple[list[_Waiting], Batch, PendingFields]] = collections.deque()
         clock = seconds if seconds is not None else {}
         with ThreadPoolExecutor(1) as thread:
             while more or waiting:
@@ -464,16 +310,16 @@ class Predictor:
                     one = waiting.popleft()
                     yield one.frame, one.poses
 
-    def _begin(self, batch: Sequence[_Waiting]) -> tuple[Batch, _Begun]:
+    def _begin(self, batch: Sequence[_Waiting]) -> tuple[Batch, PendingFields]:
         """Hand frames to the network, from pinned memory where it is on a GPU."""
         collated = collate([one.frame.prepared for one in batch if one.frame.prepared is not None])
         if self.device.type == "cuda":
             collated = collated.pin_memory()
         return collated, self._begin_images(collated.images)
 
-    def _begin_images(self, images: Tensor) -> _Begun:
+    def _begin_images(self, images: Tensor) -> PendingFields:
         with compiler_failures_named():
-            return _begin(self._model, images, self.precision, self.usage.fusion)
+            return begin_fields(self._model, images, self.precision, self.usage.fusion)
 
     def _decode(self, waiting: Sequence[_Waiting], batch: Batch, fields: Fields, seconds: dict[str, float]) -> None:
         started = time.perf_counter()

@@ -16,7 +16,7 @@ from graphpose.fields.decode import Decoder, build_decoder, in_threads
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import FieldSpec
 from graphpose.graphs.statistics import PoseStatistics
-from graphpose.inference.predict import fields_of_batches, input_sizes
+from graphpose.inference.batches import fields_of_batches, input_sizes
 from graphpose.metrics.coco import Evaluator, coco_results
 from graphpose.metrics.protocol import evaluate_results
 from graphpose.metrics.results import category_of

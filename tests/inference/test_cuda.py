@@ -11,9 +11,10 @@ from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig, FusionConfig, UsageConfig
 from graphpose.fields.decode import build_decoder
 from graphpose.fields.encode import encode, perfect_fields
+from graphpose.inference.batches import for_inference, predict_batches
 from graphpose.inference.evaluate import evaluate
 from graphpose.inference.export import export_program
-from graphpose.inference.predict import Predictor, for_inference, predict_batches
+from graphpose.inference.predict import Predictor
 from graphpose.inference.tune import collect_fields
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork

@@ -13,9 +13,10 @@ from graphpose.cli import main
 from graphpose.data.demo.dataset import DemoDataset
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import FusionConfig, UsageConfig
+from graphpose.inference.batches import predict_fields
 from graphpose.inference.contract import contract_metadata
 from graphpose.inference.exported import ExportedNetwork
-from graphpose.inference.predict import Predictor, predict_fields
+from graphpose.inference.predict import Predictor
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import Skeleton
