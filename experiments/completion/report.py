@@ -12,10 +12,11 @@ import numpy as np
 
 from experiments.completion.network import LAYERS
 from experiments.completion.rows import BASELINES, Completion, Result, Row
-from experiments.paper.report import Interval, t_quantile
+from experiments.paper.intervals import Interval, t_quantile
 from graphpose.graphs.adjacency import ADJACENCIES
 
 REFERENCE = "hand_crafted"  # what other graphs of the same layer are compared with
+DIGITS = 4  # of a distance in scales
 COLOURS = dict(zip(ADJACENCIES, ("0.6", "tab:green", "tab:purple", "tab:orange", "tab:blue"), strict=True))
 
 
@@ -75,8 +76,12 @@ class Table:
         lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         for row in self.rows:
             done, gap = list(self.done(row).values()), self.difference(row)
-            cells = [row.name, _text(self.errors(row)), _text(Interval.of([one.rms for one in done]))]
-            cells += ["", ""] if gap is None else [_text(gap[0], sign=True), f"{1.96 * gap[1]:.4f}" if done else "–"]
+            rms = Interval.of([one.rms for one in done])
+            cells = [row.name, self.errors(row).text(digits=DIGITS), rms.text(digits=DIGITS)]
+            if gap is None:
+                cells += ["", ""]
+            else:
+                cells += [gap[0].text(sign=True, digits=DIGITS), f"{1.96 * gap[1]:.4f}" if done else "–"]
             cells += [f"{done[0].parameters:,}" if done and done[0].parameters else ""]
             cells += [f"as {row.same_as}" if row.same_as else _seconds(done), str(len(done))]
             lines.append("| " + " | ".join(cells) + " |")
@@ -140,14 +145,6 @@ def draw(table: Table, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     return path
-
-
-def _text(value: Interval, sign: bool = False) -> str:
-    if math.isnan(value.mean):
-        return "–"
-    form = f"{{:{'+' if sign else ''}.4f}}"
-    text = form.format(value.mean)
-    return text if math.isnan(value.low) else f"{text} [{form.format(value.low)}, {form.format(value.high)}]"
 
 
 def _seconds(done: Sequence[Result]) -> str:

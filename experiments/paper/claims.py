@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.paper.contrasts import CONFIDENCE, Contrast, Noise, Values, bonferroni, complete_seeds
+from experiments.paper.contrasts import Contrast, Noise, Values, complete_seeds
+from experiments.paper.intervals import CONFIDENCE, t_quantile
 from experiments.paper.report import Line
 from experiments.paper.rows import TABLE_1, TABLE_3, Table
 from experiments.paper.runs import expand, outcome
@@ -179,7 +180,7 @@ def _corrected(found: Mapping[Claim, tuple[float, Noise | None]]) -> dict[Claim,
     contrasts = {}
     for claim, (difference, noise) in found.items():
         if noise is not None and not math.isnan(difference):
-            contrasts[claim] = noise.contrast(difference, bonferroni(len(found), noise.degrees))
+            contrasts[claim] = noise.contrast(difference, t_quantile(noise.degrees, len(found)))
     return contrasts
 
 
@@ -229,8 +230,7 @@ def published_means(text: str, marker: str) -> tuple[dict[str, float], Noise]:
             f"the section '{marker}' of the results page has no table with the noise of all its rows; make it again "
             "with tables.py"
         )
-    count = len(seeds[1].split(","))
-    return means, Noise(float(deviation[1]) * math.sqrt(2 / count), int(degrees[1]))
+    return means, Noise(float(deviation[1]), int(degrees[1]), len(seeds[1].split(",")))
 
 
 def show_claims(judged: Sequence[Judged], picture: str) -> str:

@@ -1,8 +1,8 @@
 """Differences between rows that were run with the same seeds: simultaneous intervals, and what could have been seen.
 
-All rows of a study see the same seeds, which are its blocks. A run deviates from its row and its seed by noise that all
-rows share (:func:`~experiments.paper.report.pooled_error`), so a difference of two rows' means over S seeds has the
-standard error s · sqrt(2 / S) with (rows − 1)(S − 1) degrees of freedom.
+All rows of a study see the same seeds, which are its blocks. A run deviates from its row and its seed by noise s that
+all rows share, so a difference of two rows' means over S seeds has the standard error s · sqrt(2 / S) with
+(rows − 1)(S − 1) degrees of freedom.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-CONFIDENCE = 0.95
+from experiments.paper.intervals import CONFIDENCE, DIGITS, Interval, t_quantile
+
 POWER = 0.8
 
 Values = Mapping[str, Mapping[int, float]]  # row → seed → figure
 
 
 @dataclasses.dataclass(frozen=True)
-class Contrast:
+class Contrast(Interval):
     """A difference of two rows' means with its simultaneous interval; nan where there is not enough to tell.
 
     Attributes:
@@ -30,30 +31,28 @@ class Contrast:
         detectable: smallest difference that would have been told from 0 with a probability of :data:`POWER`.
     """
 
-    mean: float
-    low: float
-    high: float
     detectable: float
 
-    def text(self, digits: int = 3) -> str:
+    def text(self, sign: bool = True, digits: int = DIGITS) -> str:
         """+0.012 [+0.002, +0.022], or without brackets where there is no interval."""
-        if math.isnan(self.mean):
-            return "–"
-        text = f"{self.mean:+.{digits}f}"
-        return text if math.isnan(self.low) else f"{text} [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
+        return super().text(sign, digits)
 
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """What differences of rows are measured against.
+    """Residual error of the randomised block design with seeds as blocks; it takes all rows to be equally noisy.
+
+    Three seeds alone tell little of their own spread; five rows of them tell four times as much.
 
     Attributes:
-        error: standard error of a difference of two rows' means.
-        degrees: of freedom.
+        deviation: standard deviation of a run once its row's and its seed's mean are taken off.
+        degrees: of freedom, (rows − 1)(seeds − 1).
+        seeds: of each row.
     """
 
-    error: float
+    deviation: float
     degrees: int
+    seeds: int
 
     @classmethod
     def of(cls, values: Values) -> Noise | None:
@@ -64,7 +63,17 @@ class Noise:
         y = np.array([[one[seed] for seed in seeds] for one in values.values()])  # (rows, seeds)
         residual = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
         degrees = (y.shape[0] - 1) * (y.shape[1] - 1)
-        return cls(math.sqrt(float((residual**2).sum()) / degrees * 2 / len(seeds)), degrees)
+        return cls(math.sqrt(float((residual**2).sum()) / degrees), degrees, len(seeds))
+
+    @property
+    def error(self) -> float:
+        """Standard error of a difference of two rows' means."""
+        return self.deviation * math.sqrt(2 / self.seeds)
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % t interval of a difference of two rows' means."""
+        return t_quantile(self.degrees) * self.error
 
     def contrast(self, difference: float, critical: float) -> Contrast:
         """A difference with an interval of ``critical`` standard errors to either side."""
@@ -101,21 +110,17 @@ def contrasts(
         if noise is None or math.isnan(difference):
             found[row, reference] = Contrast(difference, math.nan, math.nan, math.nan)
             continue
-        critical = (dunnett if one_reference and not alone else bonferroni)(len(pairs), noise.degrees)
+        at_once = one_reference and not alone
+        critical = dunnett(len(pairs), noise.degrees) if at_once else t_quantile(noise.degrees, len(pairs))
         found[row, reference] = noise.contrast(difference, critical)
     return found
 
 
-def bonferroni(comparisons: int, degrees: int) -> float:
-    """Half the width, in standard errors, of each of so many t intervals that hold at once, whatever they compare."""
-    from scipy import stats  # takes seconds, and most commands report nothing
-
-    return float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), degrees))
-
-
 @functools.cache
 def dunnett(comparisons: int, degrees: int) -> float:
-    """The same of so many rows against one reference, all of as many runs: two-sided.
+    """Half the width, in standard errors, of the two-sided intervals of so many rows against one reference.
+
+    They hold all at once where all rows and the reference are of as many runs.
 
     Source: Dunnett, "A multiple comparison procedure for comparing several treatments with a control", JASA 1955.
     """

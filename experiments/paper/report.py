@@ -15,47 +15,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
+from experiments.paper.contrasts import Noise, complete_seeds
+from experiments.paper.intervals import DIGITS, Interval
 from experiments.paper.rows import DEMO_BACKBONES, Row, Table
 from experiments.paper.runs import Outcome
-
-DIGITS = 3  # of a metric in [0, 1]
-
-
-def t_quantile(degrees: int) -> float:
-    """Half the width of a 95 % interval in standard errors: the 0.975 quantile of Student's t."""
-    from scipy import stats  # takes seconds, and most commands report nothing
-
-    return float(stats.t.ppf(0.975, degrees))
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """Mean of some numbers and its 95 % interval; nan for what too few numbers cannot tell."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Interval:
-        """Student's t interval; without width for fewer than two values."""
-        if len(values) == 0:
-            return cls(math.nan, math.nan, math.nan)
-        mean = float(np.mean(values))
-        if len(values) < 2:
-            return cls(mean, math.nan, math.nan)
-        half = float(t_quantile(len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-        return cls(mean, mean - half, mean + half)
-
-    def text(self, sign: bool = False) -> str:
-        """0.512 [0.498, 0.526], or without brackets where there is no interval."""
-        if math.isnan(self.mean):
-            return "–"
-        form = f"{{:{'+' if sign else ''}.{DIGITS}f}}"
-        text = form.format(self.mean)
-        return text if math.isnan(self.low) else f"{text} [{form.format(self.low)}, {form.format(self.high)}]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,38 +58,15 @@ def difference(line: Line, lines: Sequence[Line], metric: str) -> Interval | Non
     return Interval.of([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
 
 
-@dataclasses.dataclass(frozen=True)
-class PooledError:
-    """What the rows of a complete table say together about the noise of a run.
+def pooled_error(lines: Sequence[Line], metric: str) -> Noise | None:
+    """What the rows of a complete table say together about the noise of a run; rows that are the same runs count once.
 
-    Attributes:
-        deviation: standard deviation of a run once its row's and its seed's mean are taken off.
-        degrees: of freedom, (rows − 1)(seeds − 1).
-        half_width: of the 95 % t interval of a difference between two rows' means.
-    """
-
-    deviation: float
-    degrees: int
-    half_width: float
-
-
-def pooled_error(lines: Sequence[Line], metric: str) -> PooledError | None:
-    """Residual error of the randomised block design with seeds as blocks; it takes all rows to be equally noisy.
-
-    Three seeds alone tell little of their own spread; five rows of them tell four times as much. Rows that are the same
-    runs count once. None where a row lacks a seed that another has, or there are not two of each.
+    None where a row lacks a seed that another has, or there are not two of each.
     """
     distinct = [line for i, line in enumerate(lines) if all(line.outcomes != other.outcomes for other in lines[:i])]
-    values = [line.values(metric) for line in distinct]
-    seeds = sorted(values[0]) if values else []
-    if len(values) < 2 or len(seeds) < 2 or any(sorted(one) != seeds for one in values):
-        return None
-    y = np.array([[one[seed] for seed in seeds] for one in values])  # (rows, seeds)
-    residual = y - y.mean(1, keepdims=True) - y.mean(0, keepdims=True) + y.mean()
-    degrees = (y.shape[0] - 1) * (y.shape[1] - 1)
-    deviation = math.sqrt(float((residual**2).sum()) / degrees)
-    half_width = t_quantile(degrees) * deviation * math.sqrt(2 / y.shape[1])
-    return PooledError(deviation, degrees, half_width)
+    values = {line.row.name: line.values(metric) for line in distinct}
+    complete = complete_seeds(values)
+    return Noise.of(values) if all(sorted(one) == complete for one in values.values()) else None
 
 
 def metrics_of(table: Table, lines: Sequence[Line]) -> tuple[str, ...]:

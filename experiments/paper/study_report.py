@@ -13,7 +13,8 @@ import numpy as np
 
 from experiments.configs.named import configured
 from experiments.configs.settings import build_settings
-from experiments.paper.contrasts import CONFIDENCE, POWER, Contrast, Noise, Values, contrasts
+from experiments.paper.contrasts import POWER, Contrast, Noise, Values, contrasts
+from experiments.paper.intervals import CONFIDENCE
 from experiments.paper.rows import Row
 from experiments.paper.studies import BASELINE, CONTROL, DGCN, METRICS, PRIMARY, Study
 from graphpose.errors import GraphposeError

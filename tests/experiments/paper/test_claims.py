@@ -13,7 +13,7 @@ from experiments.paper.claims import (
     published_means,
     show_claims,
 )
-from experiments.paper.contrasts import Contrast, bonferroni
+from experiments.paper.contrasts import Contrast
 from experiments.paper.studies import BASELINE, CONTROL, DGCN, HIDDEN, PRIMARY, STUDIES
 from experiments.paper.study_report import StudyFacts, write_figures
 from graphpose.errors import GraphposeError
@@ -26,7 +26,7 @@ def test_the_demos_figures_are_read_from_the_page_where_its_runs_are_gone(tmp_pa
     means, noise = published_means(PAGE.read_text(), "table1 demo demo_val_scenes=500")
     assert means == {"baseline": 0.497, "GCN-A_I": 0.506, "GCN-A_h": 0.502, "GCN-A_s": 0.503, "DGCN-A_d": 0.507}
     # "a run deviates … by 0.0079, so the 95 % interval of a difference … is the difference ± 0.015"
-    assert bonferroni(1, noise.degrees) * noise.error == pytest.approx(0.015, abs=5e-4)
+    assert noise.half_width == pytest.approx(0.015, abs=5e-4)
     judged = {one.claim: one for one in judged_claims(PAGE, tmp_path)}
     first, pyramid = judged[CLAIMS[0]], judged[CLAIMS[5]]
     assert first.found["demo"].mean == pytest.approx(0.009)

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from experiments.paper.contrasts import Noise, bonferroni, complete_seeds, contrasts, dunnett, shift
+from experiments.paper.contrasts import Noise, complete_seeds, contrasts, dunnett, shift
+from experiments.paper.intervals import t_quantile
 
 
 @pytest.mark.parametrize(
@@ -18,8 +19,8 @@ def test_dunnetts_critical_values_are_those_of_his_table(rows, degrees, critical
 
 
 def test_bonferroni_is_a_little_wider_than_dunnett_and_equal_for_one_row():
-    assert bonferroni(1, 12) == pytest.approx(dunnett(1, 12), abs=1e-3)
-    assert dunnett(6, 12) < bonferroni(6, 12) < 1.1 * dunnett(6, 12)
+    assert t_quantile(12) == pytest.approx(dunnett(1, 12), abs=1e-3)
+    assert dunnett(6, 12) < t_quantile(12, 6) < 1.1 * dunnett(6, 12)
 
 
 def test_two_rows_worked_by_hand():
@@ -45,7 +46,7 @@ def test_one_seed_gives_a_difference_without_an_interval():
 def test_intervals_of_all_rows_hold_at_once_and_the_detectable_difference_is_seen_as_often_as_stated():
     rng = np.random.default_rng(0)
     rows, seeds, trials = 5, 6, 600
-    noise = Noise(math.sqrt(2 / seeds), (rows - 1) * (seeds - 1))
+    noise = Noise(1.0, (rows - 1) * (seeds - 1), seeds)
     critical = dunnett(rows - 1, noise.degrees)
     effect = noise.contrast(0.0, critical).detectable
     held = seen = 0
@@ -62,7 +63,7 @@ def test_intervals_of_all_rows_hold_at_once_and_the_detectable_difference_is_see
 
 
 def test_with_one_comparison_and_many_degrees_power_is_the_normal_formula():
-    assert shift(bonferroni(1, 10**4), 10**4) == pytest.approx(1.96 + 0.8416, abs=0.01)
+    assert shift(t_quantile(10**4), 10**4) == pytest.approx(1.96 + 0.8416, abs=0.01)
 
 
 def test_a_row_of_another_rows_runs_has_the_noise_of_the_pair_and_changes_nothing_else():

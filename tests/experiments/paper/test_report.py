@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from experiments.paper import intervals
 from experiments.paper import report as table_report
 from experiments.paper import rows as paper_tables
 from experiments.paper import runs as table_runs
@@ -18,7 +19,7 @@ def stats():
 
 
 def test_intervals_are_students_over_seeds(stats):
-    Interval = table_report.Interval
+    Interval = intervals.Interval
     values = [0.50, 0.53, 0.49]
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     found = Interval.of(values)
