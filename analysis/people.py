@@ -34,7 +34,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,13 @@ from graphpose.data.matching import match_keypoints
 from graphpose.data.open import open_dataset
 from graphpose.errors import GraphposeError, escape_output
 from graphpose.fields.config import DecoderConfig
-from graphpose.fields.pose import Poses
 from graphpose.inference.batches import predict_batches
 from graphpose.inference.outputs import DRAWN_SCORE
 from graphpose.inference.predict import Predictor
-from graphpose.inference.tune import UNSURE_GRID as GRID
-from graphpose.inference.tune import ImageFields, collect_fields, coordinate_ascent
+from graphpose.inference.tune import collect_fields
+from graphpose.inference.unsure import ScoredPhotographs, choose_unsure_thresholds
 from graphpose.metrics.coco import coco_results
-from graphpose.metrics.intervals import SHARES, Interval, coco_intervals, face_interval, single_intervals
+from graphpose.metrics.intervals import Interval, coco_intervals, face_interval, single_intervals
 from graphpose.metrics.persons import PersonCounts, count_persons
 from graphpose.metrics.results import category_of
 from graphpose.nn.config import SHIPPED
@@ -154,55 +153,20 @@ def tune(options: argparse.Namespace) -> list[str]:
         GraphposeError: see :func:`report`; or the thresholds cannot be written.
     """
     predictor = open_predictor(options)
-    network, spec = predictor.network, predictor.network.spec
-    fields: list[ImageFields] = []
-    scores: list[Callable[[Mapping[int, Poses]], float]] = []
-    sets = [open_complete(options, spec.skeleton)] if options.coco else []
-    sets += [open_first(*options.single, options.limit)] if options.single else []
-    first = [0]
-    for dataset in sets:
-        loader = make_loader(dataset, predictor.transform, options.batch_size, shuffle=False)
-        fields += collect_fields(network, loader, fusion=predictor.usage.fusion)
-        first.append(len(fields))
-    if options.coco:
-        complete, category = sets[0].ground_truth(), category_of(sets[0].ground_truth())
-
-        def average_precision(found: Mapping[int, Poses]) -> float:
-            results = [
-                result for image_id, poses in found.items() for result in coco_results(image_id, poses, category)
-            ]
-            return coco_intervals(complete, results, spec.skeleton, resamples=0)["AP"][0]
-
-        scores.append(average_precision)
-    if options.single:
-        single, columns = sets[-1].ground_truth(), match_keypoints(sets[-1].skeleton, spec.skeleton)
-
-        def shares(found: Mapping[int, Poses]) -> float:
-            poses = {image_id: one.keypoints for image_id, one in found.items()}
-            figures, _ = single_intervals(single, poses, columns, resamples=0)
-            return sum(figures[f"within {SHARES[0]} of the box, {pose}"][0] for pose in ("best of five", "highest"))
-
-        scores.append(shares)
-
-    def score(poses: list[Poses]) -> float:
-        total = 0.0
-        for begin, end, of_set in zip(first, first[1:], scores, strict=False):
-            found = zip(fields[begin:end], poses[begin:end], strict=True)
-            total += of_set({image.image_id: one.mapped(image.to_original) for image, one in found})
-        return total
-
-    start = predictor.decoder
-    arrays = [(image.pif, image.paf, image.size) for image in fields]
-    before = score([start(*image) for image in arrays])
-    found, best, trials = coordinate_ascent(arrays, score, spec, start.statistics, start.config, GRID, options.rounds)
-    config = dataclasses.replace(found, join_fragments=start.statistics is not None)
-    config.write(options.tune)
+    network, start = predictor.network, predictor.decoder
+    sets = [ScoredPhotographs(open_complete(options, network.spec.skeleton), complete=True)] if options.coco else []
+    sets += [ScoredPhotographs(open_first(*options.single, options.limit), complete=False)] if options.single else []
+    loaders = [make_loader(one.dataset, predictor.transform, options.batch_size, shuffle=False) for one in sets]
+    fields = [collect_fields(network, loader, fusion=predictor.usage.fusion) for loader in loaders]
+    found = choose_unsure_thresholds([fields], sets, start, options.rounds)
+    found.config.write(options.tune)
     changed = [
-        f"  {name} {old} → {getattr(config, name)}"
+        f"  {name} {old} → {getattr(found.config, name)}"
         for name, old in dataclasses.asdict(start.config).items()
-        if getattr(config, name) != old
+        if getattr(found.config, name) != old
     ]
-    total = f"{before:.4f} → {best:.4f} on {len(fields)} images, {len(trials)} settings tried"
+    images = sum(map(len, fields))
+    total = f"{found.before:.4f} → {found.score:.4f} on {images} images, {found.trials} settings tried"
     return [predictor.usage.line(), *changed, total, f"written to {options.tune}"]
 
 

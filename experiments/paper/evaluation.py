@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import os
@@ -29,9 +28,10 @@ from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
 from graphpose.fields.pose import Poses
 from graphpose.inference.batches import predict_batches
-from graphpose.inference.tune import UNSURE_GRID, ImageFields, collect_fields, coordinate_ascent
+from graphpose.inference.tune import ImageFields, collect_fields
+from graphpose.inference.unsure import UNSURE_GRID, ScoredPhotographs, choose_unsure_thresholds
 from graphpose.metrics.coco import coco_results, evaluate_coco
-from graphpose.metrics.intervals import CANDIDATES, SHARES, single_intervals
+from graphpose.metrics.intervals import CANDIDATES
 from graphpose.metrics.joints import CROWDS, joint_table
 from graphpose.metrics.results import category_of
 from graphpose.nn.network import PoseNetwork
@@ -105,9 +105,9 @@ class StudyPhotographs:
             return make_loader(dataset, EvalTransform(self.settings.data.long_edge), BATCH_SIZE, shuffle=False)
         return make_loader(stores.evaluation(dataset, annotations), stored_view, BATCH_SIZE, shuffle=False)
 
-    def fields(self, network: PoseNetwork) -> list[ImageFields]:
-        """Fields of all images, set after set."""
-        return [image for one in self.sets for image in collect_fields(network, self._loaders[one.name])]
+    def fields(self, network: PoseNetwork) -> list[list[ImageFields]]:
+        """Fields of each set's images."""
+        return [collect_fields(network, self._loaders[one.name]) for one in self.sets]
 
     def figures(self, network: PoseNetwork, decoder: DecoderConfig) -> dict[str, float]:
         """All figures of a network, each with the name of its set before it."""
@@ -186,52 +186,18 @@ def chosen_thresholds(runs: Sequence[TableRun], root: Path, images: int) -> Deco
         return DecoderConfig.read(kept)
     settings = settings_of(runs[0])
     photographs = StudyPhotographs(settings, TUNED_ON, images)
-    spec, fields = None, []
+    fields, start = [], None
     for run in runs:
         network = network_of(run)
-        spec = network.spec
+        start = start or build_decoder(network.spec, settings.decoder)
         fields.append(photographs.fields(network))
-    assert spec is not None
-    start = build_decoder(spec, settings.decoder)
-    score = functools.partial(_mean_score, photographs, spec.skeleton, fields)
-    arrays = [(image.pif, image.paf, image.size) for of_run in fields for image in of_run]
-    found, best, trials = coordinate_ascent(
-        arrays, score, spec, start.statistics, start.config, UNSURE_GRID, TUNING_ROUNDS
-    )
-    chosen = dataclasses.replace(found, join_fragments=start.statistics is not None)
-    chosen.write(kept)
-    print(f"thresholds for {len(runs)} rows: mean score {best:.4f} after {len(trials)} settings, in {kept}", flush=True)
-    return chosen
-
-
-def _mean_score(
-    photographs: StudyPhotographs, skeleton: Skeleton, fields: Sequence[Sequence[ImageFields]], found: list[Poses]
-) -> float:
-    """Mean over the runs of AP and the shares within 0.1, as ``analysis/people.py --tune`` adds them up."""
-    total, begin = 0.0, 0
-    for of_run in fields:
-        for one in photographs.sets:
-            dataset = photographs.datasets[one.name]
-            images = of_run[: len(dataset)]
-            of_run = of_run[len(dataset) :]
-            poses = {
-                image.image_id: pose.mapped(image.to_original)
-                for image, pose in zip(images, found[begin : begin + len(images)], strict=True)
-            }
-            begin += len(images)
-            total += _score(dataset, poses, skeleton, one.complete)
-    return total / len(fields)
-
-
-def _score(dataset: PoseDataset, poses: Mapping[int, Poses], skeleton: Skeleton, complete: bool) -> float:
-    truth = dataset.ground_truth()
-    if complete:
-        category = category_of(truth)
-        results = [result for image_id, one in poses.items() for result in coco_results(image_id, one, category)]
-        return evaluate_coco(truth, results, skeleton)["AP"]
-    arrays = {image_id: one.keypoints for image_id, one in poses.items()}
-    figures, _ = single_intervals(truth, arrays, match_keypoints(dataset.skeleton, skeleton), resamples=0)
-    return sum(figures[f"within {SHARES[0]} of the box, {pose}"][0] for pose in ("best of five", "highest"))
+    assert start is not None
+    sets = [ScoredPhotographs(photographs.datasets[one.name], one.complete) for one in TUNED_ON]
+    found = choose_unsure_thresholds(fields, sets, start, TUNING_ROUNDS)
+    found.config.write(kept)
+    print(f"thresholds for {len(runs)} rows: mean score {found.score:.4f} after {found.trials} settings, in {kept}",
+          flush=True)  # fmt: skip
+    return found.config
 
 
 def figures_of(

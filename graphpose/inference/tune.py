@@ -40,26 +40,6 @@ GRID: dict[str, tuple[float, ...]] = {
     "min_join_probability": (0.5, 0.7, 0.9),
 }
 
-# Wider, for a network that learned from few photographs: it is unsure, and its votes for one keypoint lie far apart.
-UNSURE_GRID: dict[str, tuple[float, ...]] = {
-    "keypoint_threshold": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3),
-    "limb_threshold": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3),
-    "peak_threshold": (0.01, 0.02, 0.05, 0.1),
-    "radius": (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0),
-    "radius_min": (0.3, 0.5, 1.0, 1.5),
-    "limb_radius": (2.0, 4.0, 6.0, 8.0, 12.0),
-    "limb_radius_min": (0.5, 1.0, 2.0, 4.0),
-    "limb_slack": (0.05, 0.1, 0.2, 0.3),
-    "min_limb_weight": (0.1, 0.25, 0.5, 1.0),
-    "full_limb_weight": (2.0, 4.0, 6.0, 10.0),
-    "min_split_weight": (1.5, 10.0, 100.0),
-    "min_bridge_share": (0.15, 0.3, 0.5, 0.8),
-    "use_spread": (False, True),
-    "join_alone": (-12.0, -9.0, -7.0, -6.0, -4.0),
-    "min_join_probability": (0.2, 0.35, 0.5, 0.7),
-    "join_scale_spread": (0.15, 0.25, 0.4, 0.6),
-}
-
 JOINING = ("join_alone", "min_join_probability")  # without statistics they change nothing
 
 

@@ -11,6 +11,7 @@ import torch
 
 from graphpose.checkpoint import save_checkpoint
 from graphpose.data.demo.dataset import DemoDataset
+from graphpose.inference import unsure
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 
@@ -50,7 +51,7 @@ def test_the_command_prints_both_tables(files: dict[str, Path], capsys: Any) -> 
 
 
 def test_thresholds_are_chosen_on_the_sets_and_written(files: dict[str, Path], capsys: Any, monkeypatch: Any) -> None:
-    monkeypatch.setitem(main.__globals__, "GRID", {"keypoint_threshold": (0.3, 0.02), "radius": (1.5, 6.0)})
+    monkeypatch.setattr(unsure, "UNSURE_GRID", {"keypoint_threshold": (0.3, 0.02), "radius": (1.5, 6.0)})
     pair = [str(files["truth"]), str(files["images"])]
     out = files["images"] / "decoder.json"
     arguments = ["--checkpoint", str(files["checkpoint"]), "--long-edge", "96", "--coco", *pair, "--single", *pair]
