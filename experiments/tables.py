@@ -29,9 +29,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 if not __package__:  # a script: packages are found beside its folder, and its folder is none to look in
@@ -43,18 +41,14 @@ from experiments.paper.report import Line, comma_separated, markdown, replace_se
 from experiments.paper.rows import PUBLISHED_TABLES, TABLES, Row, Table
 from experiments.paper.runs import (
     MACHINE_KEYS,
-    Outcome,
     TableRun,
-    execute,
     expand,
     headline,
     outcome,
     print_line,
-    refuse_running,
-    threads_of,
 )
+from experiments.paper.schedule import in_order, listing, train_missing
 from experiments.paper.studies import STUDIES, TUNE_IMAGES, trained_row
-from experiments.paper.trainings import TrainingProcesses, gpus_for, locked
 from graphpose.errors import GraphposeError, escape_output
 
 PAGE = Path("docs/results.md")
@@ -238,11 +232,6 @@ def runs_of(table: Table, options: argparse.Namespace, extra: Mapping[str, Any])
     return {row: expand(row, options.data, options.seeds, extra, options.runs) for row in table.rows}
 
 
-def in_order(runs: Mapping[Row, Sequence[TableRun]]) -> list[TableRun]:
-    """Each run once, in the order in which they are trained: one seed of all rows after the other."""
-    return sorted({run for of_row in runs.values() for run in of_row}, key=lambda run: (run.seed, run.arguments))
-
-
 def chosen_rows(table: Table, names: Sequence[str]) -> Table:
     """A table of the named rows alone, of all rows without a name; GraphposeError names a row that it lacks."""
     known = [row.name for row in table.rows]
@@ -258,52 +247,12 @@ def without_paper(table: Table, extra: Mapping[str, Any]) -> Table:
     return dataclasses.replace(table, rows=tuple(rows))
 
 
-def train_missing(runs: Mapping[Row, Sequence[TableRun]], retry_failed: bool, jobs: int = 1) -> list[str]:
-    """Bring every run to its end, one seed of all rows after the other, so that a table fills evenly.
-
-    A KeyboardInterrupt ends the runs, too, after they have written their checkpoints.
-
-    Args:
-        runs: of each row.
-        retry_failed: also those that have failed.
-        jobs: so many side by side, each with its share of the cores.
-
-    Returns:
-        A sentence for each run that was killed or refused, or that somebody else is training; the others are at their
-        end.
-    """
-    ordered = in_order(runs)
-    threads = None if jobs == 1 else threads_of(jobs)
-    trainings = TrainingProcesses(gpus_for(run.device for run in ordered))
-
-    def at_its_end(run: TableRun) -> bool:
-        state = outcome(run).state
-        return state == "done" or (state == "failed" and not retry_failed)
-
-    def bring_to_its_end(number: int, run: TableRun) -> str:
-        try:
-            if at_its_end(run):
-                return ""
-            with locked(run.folder):
-                refuse_running(run, trainings)
-                if at_its_end(run):  # now: another table may have brought it there
-                    return ""
-                state = outcome(run).state
-                print_line(f"[{number}/{len(ordered)}] {state}: {' '.join(run.arguments)}")
-                after = execute(run, trainings, threads)
-        except GraphposeError as error:
-            return str(error)
-        print_line(f"[{number}/{len(ordered)}] {after.state} {after.reason}".rstrip())
-        return ""
-
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            futures = [pool.submit(bring_to_its_end, number, run) for number, run in enumerate(ordered, start=1)]
-            return [sentence for future in futures if (sentence := future.result())]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            trainings.stop()
-            raise
+def command_of(options: argparse.Namespace, extra: Mapping[str, str]) -> str:
+    """The command line that makes the table again, with the epochs that were found to fit."""
+    words = ["python", "experiments/tables.py", options.table, "--data", options.data, "--seeds", str(options.seeds)]
+    words += ["--rows", *options.rows] if options.rows else []
+    words += ["--pictures"] if options.pictures else []
+    return shlex.join(words + (["--set", *(f"{key}={value}" for key, value in extra.items())] if extra else []))
 
 
 @contextlib.contextmanager
@@ -318,33 +267,6 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def listing(runs: Mapping[Row, Sequence[TableRun]]) -> str:
-    """State, time (of what is done, or as long as runs like it took) and command of every run."""
-    known = {run: outcome(run) for of_row in runs.values() for run in of_row}
-    lines = []
-    for row, of_row in runs.items():
-        for run in of_row:
-            lines.append(f"{row.name:26} seed {run.seed}  {known[run].state:11}  {_cost(run, known)}")
-            lines.append(f"    {shlex.join(run.command)}")
-    return "\n".join(lines)
-
-
-def _cost(run: TableRun, known: Mapping[TableRun, Outcome]) -> str:
-    if known[run].state == "done":
-        return f"took {known[run].seconds / 60:.1f} min"
-    same = [one.seconds for other, one in known.items() if one.state == "done" and other.settings == run.settings]
-    same = same or [one.seconds for one in known.values() if one.state == "done"]
-    return f"about {median(same) / 60:.1f} min" if same else "cost unknown: no run of this table is done"
-
-
-def command_of(options: argparse.Namespace, extra: Mapping[str, str]) -> str:
-    """The command line that makes the table again, with the epochs that were found to fit."""
-    words = ["python", "experiments/tables.py", options.table, "--data", options.data, "--seeds", str(options.seeds)]
-    words += ["--rows", *options.rows] if options.rows else []
-    words += ["--pictures"] if options.pictures else []
-    return shlex.join(words + (["--set", *(f"{key}={value}" for key, value in extra.items())] if extra else []))
 
 
 def build_parser() -> argparse.ArgumentParser:

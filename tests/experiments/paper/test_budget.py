@@ -8,9 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments import tables
 from experiments.paper import budget as table_budget
 from experiments.paper import runs as table_runs
+from experiments.paper.schedule import in_order
 from graphpose.errors import GraphposeError
 from tests.experiments.paper.recorded import attempt, runs_of
 
@@ -41,7 +41,7 @@ def test_the_last_run_ends_as_in_a_plain_simulation(seconds, jobs):
 def test_a_run_of_each_row_is_measured_with_others_beside_it(tmp_path):
     budget = table_budget
     rows = {name: runs_of(name, tmp_path, "table3", seeds=3) for name in ("baseline", "F16", "F16 & F8")}
-    runs = tables.in_order(rows)
+    runs = in_order(rows)
     for jobs, seeds in ((1, [1, 1, 1]), (2, [1, 1, 1, 2]), (4, [1, 1, 1, 2]), (16, [1, 1, 1, 2, 2, 2, 3, 3, 3])):
         measured = budget.probes(runs, jobs)
         assert [run.seed for run in measured] == seeds

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from experiments import tables
 from experiments.paper import runs as table_runs
+from experiments.paper.schedule import train_missing
 from graphpose.errors import GraphposeError
 from tests.experiments.paper.recorded import attempt, now, runs_of
 
@@ -82,9 +82,9 @@ def test_only_what_is_missing_is_trained_and_failures_stay_until_asked(tmp_path,
 
     monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
     rows = {row: runs for row, runs in zip("abc", ([done], [failed], [fresh]), strict=True)}
-    tables.train_missing(rows, retry_failed=False)
+    train_missing(rows, retry_failed=False)
     assert started == [fresh]
-    tables.train_missing(rows, retry_failed=True)
+    train_missing(rows, retry_failed=True)
     assert started == [fresh, failed]
     assert json.loads((fresh.folder / "request.json").read_text())["with"] == fresh.arguments
 
@@ -104,7 +104,7 @@ def test_runs_side_by_side_share_the_cores_and_write_apart(tmp_path, monkeypatch
         return 0
 
     monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
-    tables.train_missing({"row": runs}, retry_failed=False, jobs=2)
+    train_missing({"row": runs}, retry_failed=False, jobs=2)
     assert threads == ["3", "3"]
     assert all((run.folder / "output.txt").read_text() == "trained\n" for run in runs)
     assert all(table_runs.outcome(run).state == "done" for run in runs)
@@ -122,7 +122,7 @@ def test_a_killed_run_is_named_and_the_others_go_on(tmp_path, monkeypatch):
         return -9
 
     monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
-    sentences = tables.train_missing({"row": [killed, never_began, whole]}, retry_failed=False)
+    sentences = train_missing({"row": [killed, never_began, whole]}, retry_failed=False)
     assert len(sentences) == 2
     assert all("was interrupted (status -9); start the table again" in sentence for sentence in sentences)
     assert table_runs.outcome(whole).state == "done"
@@ -137,7 +137,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path, monkeypatch):
         (run.folder / "1" / "run.json").write_text(json.dumps(record | {"heartbeat": now()}))
 
     monkeypatch.setattr(table_runs.time, "sleep", beat)
-    (sentence,) = tables.train_missing({"row": [run]}, retry_failed=False)
+    (sentence,) = train_missing({"row": [run]}, retry_failed=False)
     assert "is being trained by another process" in sentence
 
 
@@ -148,12 +148,12 @@ def test_a_run_that_has_no_record_yet_is_not_started_twice(tmp_path, monkeypatch
     sentences = []
 
     def train(_, command):
-        sentences.append(tables.train_missing({"table3": [run]}, retry_failed=False))
+        sentences.append(train_missing({"table3": [run]}, retry_failed=False))
         attempt(run, "COMPLETED", metrics={"AP": 0.6})
         return 0
 
     monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
-    assert tables.train_missing({"table1": [run]}, retry_failed=False) == []
+    assert train_missing({"table1": [run]}, retry_failed=False) == []
     assert sentences == [[f"{run.folder} is being trained by another process; wait for it, or stop it first"]]
     assert len(run.attempts) == 1
 
@@ -182,12 +182,12 @@ def test_a_run_that_is_refused_counts_as_failed(tmp_path, monkeypatch, attempts)
     for number in range(attempts):
         attempt(run, "INTERRUPTED", number + 1)
     monkeypatch.setattr(table_runs.TrainingProcesses, "run", lambda *_, **__: 1)
-    (sentence,) = tables.train_missing({"row": [run]}, retry_failed=False)
+    (sentence,) = train_missing({"row": [run]}, retry_failed=False)
     before_it_began = "run.py ended with status 1 before the run began"
     assert sentence == f"demo adjacency=none seed=1: {before_it_began}, see its message above"
     assert table_runs.outcome(run) == table_runs.Outcome("failed", reason=before_it_began)
-    assert tables.train_missing({"row": [run]}, retry_failed=False) == []
-    (sentence,) = tables.train_missing({"row": [run]}, retry_failed=True, jobs=2)
+    assert train_missing({"row": [run]}, retry_failed=False) == []
+    (sentence,) = train_missing({"row": [run]}, retry_failed=True, jobs=2)
     assert sentence.endswith(f"see its message in {run.folder / 'output.txt'}")
 
     def train(*_, **__):
@@ -195,7 +195,7 @@ def test_a_run_that_is_refused_counts_as_failed(tmp_path, monkeypatch, attempts)
         return 0
 
     monkeypatch.setattr(table_runs.TrainingProcesses, "run", train)
-    assert tables.train_missing({"row": [run]}, retry_failed=True) == []
+    assert train_missing({"row": [run]}, retry_failed=True) == []
     assert table_runs.outcome(run).state == "done"
 
 
