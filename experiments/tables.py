@@ -7,6 +7,7 @@
     python experiments/tables.py table1 --data coco_local --rows baseline DGCN-A_d --seeds 2 --minutes 25 --pictures
     python experiments/tables.py table6 --published       # the baselines from their authors' weights, not trained
     python experiments/tables.py frozen --set pretrained=WEIGHTS      # graphs on photographs, on a frozen trunk
+    python experiments/tables.py frozen_lite0 --set pretrained=WEIGHTS    # the same on a light trunk
     python experiments/tables.py endtoend --set pretrained=WEIGHTS    # some of them with the trunk trained
     python experiments/tables.py claims                   # what is confirmed of what the paper says
 

@@ -17,6 +17,7 @@ from experiments.configs import (
     demo,
     endtoend,
     frozen,
+    frozen_lite0,
     mpii,
     own,
     photographs,
@@ -29,7 +30,7 @@ NAMED_MODULES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         *(demo, own, coco, coco_local, coco_eight, coco_from_pifpaf),
-        *(photographs, frozen, endtoend, crowdpose, mpii),
+        *(photographs, frozen, frozen_lite0, endtoend, crowdpose, mpii),
     )
 }
 NAMED: dict[str, dict[str, Any]] = {name: module.CONFIG for name, module in NAMED_MODULES.items()}

@@ -229,8 +229,8 @@ def test_every_key_and_every_named_configuration_is_explained_in_one_line():
     assert {key for key, _ in flatten(DEFAULTS)} == ANNOTATIONS.keys()
     assert ANNOTATIONS.keys() <= EXPLANATIONS.keys()
     assert list(PURPOSES) == list(NAMED) == [
-        "demo", "own", "coco", "coco_local", "coco_eight", "coco_from_pifpaf", "photographs", "frozen", "endtoend",
-        "crowdpose", "mpii",
+        "demo", "own", "coco", "coco_local", "coco_eight", "coco_from_pifpaf", "photographs", "frozen", "frozen_lite0",
+        "endtoend", "crowdpose", "mpii",
     ]  # fmt: skip
     lines = [*EXPLANATIONS.values(), *PURPOSES.values()]
     assert all(line and "\n" not in line and "``" not in line and ":class:" not in line for line in lines)

@@ -36,7 +36,10 @@ def test_the_demos_figures_are_read_from_the_page_where_its_runs_are_gone(tmp_pa
 
 
 def test_where_nothing_was_measured_nothing_is_judged(tmp_path: Path):
-    with pytest.raises(GraphposeError, match=r"no Table 1 or 3 of the demo, and .* no frozen.json and endtoend.json"):
+    with pytest.raises(
+        GraphposeError,
+        match=r"no Table 1 or 3 of the demo, and .* no frozen.json or frozen_lite0.json or endtoend.json",
+    ):
         judged_claims(tmp_path / "page.md", tmp_path)
 
 
