@@ -87,13 +87,16 @@ def complete_seeds(values: Values) -> list[int]:
 
 
 def contrasts(
-    values: Values, pairs: Sequence[tuple[str, str]], dependent: Mapping[str, str] | None = None
-) -> dict[tuple[str, str], Contrast]:
-    """Differences of rows, whose intervals hold all at once with a probability of :data:`CONFIDENCE`.
+    values: Values, rows: Sequence[str], reference: str, dependent: Mapping[str, str] | None = None
+) -> dict[str, Contrast]:
+    """Rows against one reference, with intervals that hold all at once with a probability of :data:`CONFIDENCE`.
+
+    They are Dunnett's.
 
     Args:
         values: of all rows of the study, which share their noise.
-        pairs: row and reference. Against one reference the intervals are Dunnett's, otherwise Bonferroni's.
+        rows: those to be compared.
+        reference: the row that is taken off.
         dependent: row → the row whose runs it is. Such rows do not count for the noise, and the difference of the two
             is measured against the noise of the pair alone, with Bonferroni's correction.
     """
@@ -101,18 +104,16 @@ def contrasts(
     seeds = complete_seeds(values)
     noise_of_all = Noise.of({row: one for row, one in values.items() if row not in dependent})
     mean = {row: float(np.mean([one[seed] for seed in seeds])) if seeds else math.nan for row, one in values.items()}
-    one_reference = len({reference for _, reference in pairs}) == 1
     found = {}
-    for row, reference in pairs:
+    for row in rows:
         difference = mean.get(row, math.nan) - mean.get(reference, math.nan)
         alone = dependent.get(row) == reference
         noise = Noise.of({one: values[one] for one in (row, reference) if one in values}) if alone else noise_of_all
         if noise is None or math.isnan(difference):
-            found[row, reference] = Contrast(difference, math.nan, math.nan, math.nan)
+            found[row] = Contrast(difference, math.nan, math.nan, math.nan)
             continue
-        at_once = one_reference and not alone
-        critical = dunnett(len(pairs), noise.degrees) if at_once else t_quantile(noise.degrees, len(pairs))
-        found[row, reference] = noise.contrast(difference, critical)
+        critical = t_quantile(noise.degrees, len(rows)) if alone else dunnett(len(rows), noise.degrees)
+        found[row] = noise.contrast(difference, critical)
     return found
 
 

@@ -99,19 +99,18 @@ def study_markdown(study: Study, rows: Sequence[Row], figures: Figures, facts: S
     """
     primary = values_of(figures, PRIMARY)
     named = {row.name for row in rows}
-    pairs = [(row.name, BASELINE) for row in rows if row.name != BASELINE and BASELINE in named]
-    to_baseline = contrasts(primary, pairs, study.dependent)
+    others = [row.name for row in rows if row.name != BASELINE] if BASELINE in named else []
+    to_baseline = contrasts(primary, others, BASELINE, study.dependent)
     to_reference: dict[str, Contrast] = {}
     for reference in dict.fromkeys(row.baseline for row in rows if row.baseline):
-        pairs = [(row.name, reference) for row in rows if row.baseline == reference]
-        found = contrasts(primary, pairs, study.dependent)
-        to_reference |= {row: contrast for (row, _), contrast in found.items()}
+        against = [row.name for row in rows if row.baseline == reference]
+        to_reference |= contrasts(primary, against, reference, study.dependent)
     head = ["row", "parameters", *METRICS, f"Δ {PRIMARY}, to baseline", "Δ to its reference", "seeds"]
     out = [f"### {study.table.title}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         cells = [row.name, f"{parameters(row):,}"]
         cells += [_mean(values_of(figures, name).get(row.name, {})) for name in METRICS]
-        cells += [to_baseline[row.name, BASELINE].text() if (row.name, BASELINE) in to_baseline else ""]
+        cells += [to_baseline[row.name].text() if row.name in to_baseline else ""]
         cells += [f"{to_reference[row.name].text()} ({row.baseline})" if row.baseline not in (None, BASELINE) else ""]
         out.append("| " + " | ".join([*cells, facts.states.get(row.name, "none")]) + " |")
     out += ["", f"`{facts.command}`", "", *_notes(study, primary, to_baseline, to_reference, facts)]
@@ -127,7 +126,7 @@ def _mean(values: Mapping[int, float]) -> str:
 def _notes(
     study: Study,
     primary: Values,
-    to_baseline: Mapping[tuple[str, str], Contrast],
+    to_baseline: Mapping[str, Contrast],
     to_reference: Mapping[str, Contrast],
     facts: StudyFacts,
 ) -> list[str]:
@@ -142,7 +141,7 @@ def _notes(
     noise = Noise.of({row: one for row, one in primary.items() if row not in study.evaluated})
     if noise is None:
         return [*lines, "Fewer than two seeds are complete: differences have no intervals.", _made_with(facts)]
-    own = [one.detectable for (row, _), one in to_baseline.items() if row not in study.evaluated]
+    own = [one.detectable for row, one in to_baseline.items() if row not in study.evaluated]
     widest = max(own, default=math.nan)
     evaluated = EVALUATED if study.evaluated.keys() & primary.keys() else ""
     lines.append(
@@ -188,7 +187,7 @@ def _where(study: Study, figures: Figures) -> list[str]:
     ]
     for name in names:
         values = values_of(figures, name)
-        [contrast] = contrasts(values, [(DGCN, CONTROL)], study.dependent).values()
+        contrast = contrasts(values, [DGCN], CONTROL, study.dependent)[DGCN]
         out.append(f"| {name} | {_mean(values[CONTROL])} | {_mean(values[DGCN])} | {contrast.text()} |")
     return out
 
