@@ -80,7 +80,7 @@ def make_table(options: argparse.Namespace, command: str) -> None:
 
     from experiments.completion.report import Table, draw
     from experiments.completion.rows import ROWS, Completion, Settings
-    from experiments.paper.report import replace_section
+    from experiments.paper.report import file_name_of, replace_section
     from graphpose.graphs.dataset import KeypointGraphDataset
 
     torch.set_num_threads(1)  # matrices are too small for more
@@ -111,7 +111,7 @@ def make_table(options: argparse.Namespace, command: str) -> None:
     if options.list:
         return
     name = " ".join(["completion", *command_words(options)])
-    picture = draw(table, options.page.parent / options.page.stem / f"{name.replace(' ', '_').replace(',', '')}.png")
+    picture = draw(table, options.page.parent / options.page.stem / f"{file_name_of(name)}.png")
     text += f"\n![Error of completed keypoints by layer and graph]({picture.relative_to(options.page.parent)})\n"
     replace_section(options.page, name, text)
     print(f"wrote {options.page} and {picture}")

@@ -23,9 +23,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import hashlib
 import json
-import re
 import shlex
 import signal
 import sys
@@ -38,7 +36,7 @@ if not __package__:  # a script: packages are found beside its folder, and its f
 
 from experiments.configs.named import typed_settings
 from experiments.paper.budget import BUDGET_KEYS, epochs_that_fit
-from experiments.paper.report import Line, comma_separated, markdown, replace_section
+from experiments.paper.report import Line, comma_separated, file_name_of, markdown, replace_section
 from experiments.paper.rows import PUBLISHED_TABLES, TABLES, Row, Table
 from experiments.paper.runs import (
     MACHINE_KEYS,
@@ -220,12 +218,6 @@ def write_table(options: argparse.Namespace, name: str, text: str, csv_text: str
     csv = options.runs / f"{file_name_of(name)}.csv"
     csv.write_text(csv_text)
     print(f"{text}\nwritten to {options.page} and {csv}")
-
-
-def file_name_of(name: str) -> str:
-    """A table's name as that of a file; a long one is cut and told apart by its digest."""
-    slug = re.sub(r"[^\w.=-]+", "_", name)
-    return slug if len(slug) <= 80 else f"{slug[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def runs_of(table: Table, options: argparse.Namespace, extra: Mapping[str, Any]) -> dict[Row, list[TableRun]]:

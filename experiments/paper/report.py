@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import math
 import platform
@@ -160,6 +161,12 @@ def comma_separated(table: Table, lines: Sequence[Line]) -> str:
                  len(values), line.state()]
             )  # fmt: skip
     return stream.getvalue()
+
+
+def file_name_of(name: str) -> str:
+    """A table's name as that of a file; a long one is cut and told apart by its digest."""
+    slug = re.sub(r"[^\w.=-]+", "_", name)
+    return slug if len(slug) <= 80 else f"{slug[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def replace_section(page: Path, name: str, text: str) -> None:
