@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,7 +35,7 @@ FORMAT = 2
 # Settings that a network with graphs has beside those of its baseline; its trunk and heads are the baseline's.
 GRAPH_SETTINGS = (
     "adjacency", "gamma", "node_width", "graph_layers", "graph_layer", "absent_edges", "graph_pool", "per_sample",
-    "evaluation_graph", "non_local", "statistics", "sample",
+    "evaluation_graph", "non_local", "statistics", "sample", "modes",
 )  # fmt: skip
 TRAILER = struct.Struct("<8sQ32s")  # magic, length of what is before it, SHA-256 of that
 MAGIC = b"graphpos"
@@ -57,7 +57,7 @@ def save_checkpoint(
 
     Args:
         path: the file; its folder is made where it is missing.
-        network: its weights and the pose statistics that travel with it.
+        network: its weights, and the pose statistics and kinds of poses that travel with it.
         config: the configuration that built it, with its skeleton.
         ema: the averaged network, which evaluation and prediction prefer.
         decoder: settings that the poses are decoded with, of :class:`graphpose.fields.config.DecoderConfig`.
@@ -80,6 +80,8 @@ def save_checkpoint(
         content["statistics"] = network.pose_statistics.to_dict()
     if network.graph_source is not None:
         content["graph"] = dict(network.graph_source)
+    if network.mode_statistics:
+        content["modes"] = [kind.to_dict() for kind in network.mode_statistics]
     if card is not None:
         content["card"] = dict(card)
     path = Path(path)
@@ -192,6 +194,11 @@ def statistics_of(content: Mapping[str, Any]) -> PoseStatistics | None:
     return PoseStatistics.from_dict(content["statistics"]) if content.get("statistics") else None
 
 
+def modes_of(content: Mapping[str, Any]) -> tuple[PoseStatistics, ...]:
+    """Kinds of poses that travel with the network of a checkpoint; none unless it weighs several."""
+    return tuple(PoseStatistics.from_dict(kind) for kind in content.get("modes") or ())
+
+
 def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
     """Content of exactly this file."""
     if not path.is_file():
@@ -288,7 +295,9 @@ def network_from_checkpoint(
     weights = weights_of(content, ema=ema)
     try:
         config = PoseNetworkConfig.from_dict(content["config"])
-        network = PoseNetwork.from_state(config, weights, statistics_of(content), content.get("graph"))
+        network = PoseNetwork.from_state(
+            config, weights, statistics_of(content), content.get("graph"), modes_of(content)
+        )
     except RuntimeError as error:
         raise GraphposeError(f"checkpoint '{path}': its weights do not fit its own configuration: {error}") from error
     return network.to(resolve_device(device)).eval()
@@ -300,6 +309,7 @@ def network_from_baseline(
     ema: bool = True,
     skeleton: Skeleton | None = None,
     pose_statistics: PoseStatistics | None = None,
+    mode_statistics: Sequence[PoseStatistics] = (),
     **settings: Any,
 ) -> PoseNetwork:
     """A DGCN whose trunk and heads are those of a baseline, with fresh DGCMs.
@@ -311,6 +321,7 @@ def network_from_baseline(
         ema: take the averaged weights where the checkpoint has them.
         skeleton: refuse a checkpoint of another skeleton.
         pose_statistics: of what the network is trained on; None takes the baseline's, if it has any.
+        mode_statistics: the kinds of poses, where it weighs several.
         settings: of :data:`GRAPH_SETTINGS`; the others are the baseline's.
 
     Returns:
@@ -320,8 +331,9 @@ def network_from_baseline(
         GraphposeError: see :func:`load_network`; the checkpoint has graphs already, or a setting is not of the graphs.
     """
     return baseline_with_graphs(
-        load_checkpoint(path), path, ema=ema, skeleton=skeleton, pose_statistics=pose_statistics, **settings
-    )
+        load_checkpoint(path), path, ema=ema, skeleton=skeleton, pose_statistics=pose_statistics,
+        mode_statistics=mode_statistics, **settings,
+    )  # fmt: skip
 
 
 def baseline_with_graphs(
@@ -331,6 +343,7 @@ def baseline_with_graphs(
     ema: bool = True,
     skeleton: Skeleton | None = None,
     pose_statistics: PoseStatistics | None = None,
+    mode_statistics: Sequence[PoseStatistics] = (),
     **settings: Any,
 ) -> PoseNetwork:
     """As :func:`network_from_baseline`, from the content of a checkpoint that was read already."""
@@ -347,7 +360,9 @@ def baseline_with_graphs(
                 f"network setting '{key}' comes from the baseline '{path}'; only {', '.join(GRAPH_SETTINGS)} are new"
             )
     config = dataclasses.replace(baseline, pretrained=False, **{"adjacency": "dynamic", **settings})
-    network = PoseNetwork(config, pose_statistics=pose_statistics or statistics_of(content))
+    network = PoseNetwork(
+        config, pose_statistics=pose_statistics or statistics_of(content), mode_statistics=mode_statistics
+    )
     weights = weights_of(content, ema=ema)
     try:
         missing, unexpected = network.load_state_dict(weights, strict=False)

@@ -83,6 +83,8 @@ def pack(
         content["statistics"] = network.pose_statistics.to_dict()
     if network.graph_source is not None:
         content["graph"] = dict(network.graph_source)
+    if network.mode_statistics:
+        content["modes"] = [kind.to_dict() for kind in network.mode_statistics]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, path, metadata={METADATA_KEY: json.dumps(content)})
@@ -177,6 +179,7 @@ def unpack(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         "usage": content["usage"],
         "statistics": content.get("statistics"),
         "graph": content.get("graph"),
+        "modes": content.get("modes"),
         "card": content["card"],
         "training": {},
     }

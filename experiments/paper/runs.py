@@ -62,6 +62,7 @@ LATER_KEYS: dict[str, Any] = {
     "given_features": False,
     "feature_passes": 4,
     "sample": False,
+    "modes": 4,
 }
 
 # Keys whose value may be a file: what it holds makes the run, wherever it lies.

@@ -16,6 +16,7 @@ from experiments.running.files import find_files, require_sets
 from graphpose.checkpoint import (
     GRAPH_SETTINGS,
     baseline_with_graphs,
+    modes_of,
     named_network,
     network_from_checkpoint,
     statistics_of,
@@ -36,11 +37,12 @@ from graphpose.data.transforms import EvalTransform, TrainTransform, Transform
 from graphpose.device import resolve_device
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
-from graphpose.graphs.dataset_statistics import dataset_statistics
+from graphpose.graphs.dataset_statistics import dataset_modes, dataset_statistics
+from graphpose.graphs.mode_statistics import mode_lines, mode_name
 from graphpose.graphs.statistics import PoseStatistics, has_shipped_statistics
 from graphpose.metrics.protocol import require_scorable
 from graphpose.nn.config import PoseNetworkConfig
-from graphpose.nn.keypoint_graph import configured_statistics
+from graphpose.nn.keypoint_graph import configured_modes, configured_statistics
 from graphpose.nn.network import PoseNetwork
 from graphpose.nn.transfer import transfer
 
@@ -50,7 +52,7 @@ INHERITED_SETTINGS = ("backbone_variant", "norm_eps", "scale_activation", "scale
 # What may differ between two graphs of which one has the channels of the other.
 OF_ANOTHER_GRAPH = (
     "adjacency", "gamma", "absent_edges", "graph_pool", "per_sample", "evaluation_graph", "statistics", "sample",
-    "graph_layers", "graph_layer", "non_local",
+    "modes", "graph_layers", "graph_layer", "non_local",
 )  # fmt: skip
 
 MOST_WORKERS = 16
@@ -180,13 +182,14 @@ def pretrained_network(config: PoseNetworkConfig) -> Path | None:
 
 def run_statistics(config: PoseNetworkConfig, train: PoseDataset) -> PoseStatistics | None:
     """Pose statistics of a run: those of its training set where ``statistics`` says so, or says nothing and none are
-    shipped for the skeleton; those of a file; None for those shipped.
+    shipped for the skeleton, or nothing that several kinds of poses could be known by; those of a file, or of all kinds
+    of a folder together; None for those shipped.
 
     Raises:
         GraphposeError: the training set was asked for, and no two keypoints of it are labelled together; or the file
             cannot be read.
     """
-    asked_for = config.statistics == "train"
+    asked_for = config.statistics == "train" or (config.weighs_modes and config.statistics is None)
     if asked_for or (config.statistics is None and not has_shipped_statistics(config.skeleton)):
         try:
             statistics = dataset_statistics(train)
@@ -200,11 +203,51 @@ def run_statistics(config: PoseNetworkConfig, train: PoseDataset) -> PoseStatist
     return None if config.statistics == "shipped" else configured_statistics(config)
 
 
+def run_modes(
+    config: PoseNetworkConfig, train: PoseDataset, pretrained: Mapping[str, Any] | None = None
+) -> tuple[PoseStatistics, ...]:
+    """Kinds of poses of a run, where its network weighs several: those of the pretrained network that weighs as many,
+    of a folder, or of the training set; a line names each.
+
+    Args:
+        config: of the run.
+        train: its training set.
+        pretrained: content of the checkpoint that the network begins with.
+
+    Raises:
+        GraphposeError: the folder cannot be read or is not that of the pretrained network's kinds, or the training set
+            has no such kinds.
+    """
+    if not config.weighs_modes:
+        return ()
+    own = modes_of(pretrained or {})
+    if own and config.skeleton.keypoints == own[0].keypoints and len(own) == config.modes:
+        for kind, named in zip(own, configured_modes(config), strict=False):
+            if (kind.mean != named.mean).any():
+                raise GraphposeError(
+                    f"statistics '{config.statistics}': kind '{mode_name(named)}' is not that of the network in "
+                    f"pretrained='{config.pretrained}', whose gate has learned to tell its own kinds; leave statistics "
+                    "out, or train a new network on these"
+                )
+        print(f"kinds of poses of {config.pretrained}, whose gate knows them")
+        kinds = own
+    elif config.statistics in (None, "train"):
+        try:
+            kinds = dataset_modes(train, config.modes).statistics
+        except GraphposeError as error:
+            raise GraphposeError(f"modes={config.modes} with statistics=train: {error}") from None
+    else:
+        kinds = configured_modes(config)
+    print("\n".join(mode_lines(kinds)), flush=True)
+    return kinds
+
+
 def build_network(
     config: PoseNetworkConfig,
     resumed: Mapping[str, Any] | None = None,
     pretrained: Mapping[str, Any] | None = None,
     statistics: PoseStatistics | None = None,
+    modes: Sequence[PoseStatistics] = (),
 ) -> PoseNetwork:
     """The network of a run.
 
@@ -217,22 +260,25 @@ def build_network(
             which gives what both have in common; a line says what that is.
         statistics: of the run, see :func:`run_statistics`; a network with graphs gets the graph that they make in place
             of its own. None takes those that travel with the checkpoint.
+        modes: of the run, see :func:`run_modes`.
 
     Raises:
         GraphposeError: the checkpoint has another trunk than the run is configured for, or other graphs.
     """
     if resumed is not None:
         theirs = PoseNetworkConfig.from_dict(resumed["config"])
-        network = PoseNetwork.from_state(theirs, resumed["network"], statistics_of(resumed), resumed.get("graph"))
+        network = PoseNetwork.from_state(
+            theirs, resumed["network"], statistics_of(resumed), resumed.get("graph"), modes_of(resumed)
+        )
         return _with_pretrained(network, config)
     if pretrained is None:
-        return PoseNetwork(config, pose_statistics=statistics)
+        return PoseNetwork(config, pose_statistics=statistics, mode_statistics=modes)
     path, theirs = Path(str(config.pretrained)), PoseNetworkConfig.from_dict(pretrained["config"])
     if not config.skeleton.same_channels(theirs.skeleton):
-        return _transferred(config, pretrained, path, theirs, statistics)
+        return _transferred(config, pretrained, path, theirs, statistics, modes)
     if theirs.adjacency == "none":
         graphs = {key: getattr(config, key) for key in GRAPH_SETTINGS}
-        network = baseline_with_graphs(pretrained, path, pose_statistics=statistics, **graphs)
+        network = baseline_with_graphs(pretrained, path, pose_statistics=statistics, mode_statistics=modes, **graphs)
     else:
         network = network_from_checkpoint(pretrained, path).train()
         if statistics is not None:
@@ -268,11 +314,14 @@ def _transferred(
     path: Path,
     theirs: PoseNetworkConfig,
     statistics: PoseStatistics | None,
+    modes: Sequence[PoseStatistics],
 ) -> PoseNetwork:
     """A network that begins with what it has in common with one of another skeleton."""
     _require_same_settings(config, theirs, path, GRAPH_SETTINGS if theirs.adjacency == "none" else OF_ANOTHER_GRAPH)
     settings = {key: getattr(theirs, key) for key in INHERITED_SETTINGS}
-    network = PoseNetwork(dataclasses.replace(config, pretrained=False, **settings), pose_statistics=statistics)
+    network = PoseNetwork(
+        dataclasses.replace(config, pretrained=False, **settings), pose_statistics=statistics, mode_statistics=modes
+    )
     common = transfer(network, weights_of(pretrained), theirs.skeleton)
     print("\n".join([f"pretrained={path}: {common.lines()[0]}", *common.lines()[1:]]), flush=True)
     return _with_pretrained(network, config)

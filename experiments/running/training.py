@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from experiments.running.build import (
     build_loaders,
     build_network,
     pretrained_network,
+    run_modes,
     run_statistics,
     without_unknown_mirror_images,
 )
@@ -124,7 +125,8 @@ def train_and_evaluate(
     path = None if checkpoint else pretrained_network(settings.network)
     pretrained = load_checkpoint(path) if path else None
     statistics = None if checkpoint else run_statistics(settings.network, images)
-    trainer = build_trainer(settings, train_loader, run, seed, ranks, content, pretrained, statistics)
+    modes = () if checkpoint else run_modes(settings.network, images, pretrained)
+    trainer = build_trainer(settings, train_loader, run, seed, ranks, content, pretrained, statistics, modes)
     card = card_of_successor(pretrained, path) if pretrained and path else (content or {}).get("card")
     if settings.data.divided and ranks.is_first:
         write_parts(folder, train_set, val_set)
@@ -201,15 +203,16 @@ def build_trainer(
     resumed: Mapping[str, Any] | None = None,
     pretrained: Mapping[str, Any] | None = None,
     statistics: PoseStatistics | None = None,
+    modes: Sequence[PoseStatistics] = (),
 ) -> Trainer:
     """Network and trainer; the same weights on every rank, graphs and noise of its own.
 
     Args:
         settings, loader, run, seed, ranks: what they are built from.
-        resumed, pretrained, statistics: see :func:`~experiments.running.build.build_network`.
+        resumed, pretrained, statistics, modes: see :func:`~experiments.running.build.build_network`.
     """
     torch.manual_seed(seed)
-    network = build_network(settings.network, resumed, pretrained, statistics)
+    network = build_network(settings.network, resumed, pretrained, statistics, modes)
     network.to(resolve_device(settings.data.device))
     torch.manual_seed(derived_seed(seed, ranks.rank))
     network.seed_graphs(derived_seed(seed, ranks.rank))

@@ -16,7 +16,8 @@ def add_info_options(parser: argparse.ArgumentParser) -> None:
 
 def run_info(options: argparse.Namespace) -> int:
     """Configuration, skeleton and training state of a checkpoint."""
-    from graphpose.checkpoint import load_checkpoint, statistics_of
+    from graphpose.checkpoint import load_checkpoint, modes_of, statistics_of
+    from graphpose.graphs.mode_statistics import mode_lines
 
     content = load_checkpoint(options.checkpoint)
     config = dict(content["config"])
@@ -31,6 +32,8 @@ def run_info(options: argparse.Namespace) -> int:
     print(f"pose statistics: {statistics.line() if statistics else 'those shipped for the skeleton, if any'}")
     if content.get("graph"):
         print(f"graph: {content['graph']['source']}, SHA-256 {content['graph']['sha256']}")
+    for line in mode_lines(modes_of(content)):
+        print(line)
     for name, value in content.get("card", {}).items():
         print(f"{name}: {value}")
     return 0

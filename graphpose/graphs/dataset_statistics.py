@@ -17,6 +17,7 @@ from graphpose.data.features import FeatureDataset
 from graphpose.data.matched import MatchedDataset
 from graphpose.data.mix import MixedDataset
 from graphpose.errors import GraphposeError
+from graphpose.graphs.modes import PoseModes, pose_modes
 from graphpose.graphs.statistics import PoseStatistics, StatisticsAccumulator
 from graphpose.skeleton import Skeleton
 
@@ -57,6 +58,23 @@ def dataset_statistics(dataset: PoseDataset) -> PoseStatistics:
     provenance: dict[str, object] = {"files": files} if files else {"scenes": len(dataset)}
     provenance |= {"images": len(dataset), "without_size": without_size}
     return accumulator.result(provenance | {"computed_by": f"the run that trained on them, graphpose {__version__}"})
+
+
+def dataset_modes(dataset: PoseDataset, count: int) -> PoseModes:
+    """Kinds of poses of all labelled persons of a data set: the same of the same persons, whatever a run's seed.
+
+    Args:
+        dataset: as in :func:`dataset_statistics`.
+        count: how many kinds.
+
+    Raises:
+        GraphposeError: see :func:`~graphpose.graphs.modes.pose_modes`.
+    """
+    sources = list(_sources(dataset, dataset.skeleton))
+    keypoints = np.concatenate([source.keypoints for source in sources])
+    scale = np.concatenate([source.scale for source in sources])
+    usable = np.isfinite(scale) & (scale > 0)
+    return pose_modes(keypoints[usable], scale[usable], dataset.skeleton, count)
 
 
 def _sources(dataset: PoseDataset, skeleton: Skeleton) -> Iterator[_Persons]:

@@ -6,6 +6,8 @@ Source: the future work that the paper's conclusion names second, graphs of acti
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +23,17 @@ class PoseModes:
     """C kinds of poses, the most frequent first.
 
     Attributes:
+        names: of the kinds: "1 of 4", or what they were grouped by.
         centres: (C, K, 2) mean pose of each, x right and y down in units of the person's scale, its middle at 0; NaN
             for a keypoint that nobody of this kind has.
-        statistics: of the persons of each kind, as they stand in their images, unmirrored.
+        statistics: of the persons of each kind, as they stand in their images, unmirrored. Their provenance has the
+            kind's name as ``kind``, and where it was found by its shape its centre (None for NaN) as ``centre``.
         kind: (N,) int64; which kind each person is of.
         mirrored: (N,) bool; whether the person's mirror image is nearer to the kind's centre.
         spread: root of the mean squared distance of a labelled keypoint from its kind's centre, in units of the scale.
     """
 
+    names: tuple[str, ...]
     centres: np.ndarray
     statistics: tuple[PoseStatistics, ...]
     kind: np.ndarray
@@ -59,15 +64,11 @@ def pose_modes(
         GraphposeError: fewer than ``count`` persons have two labelled keypoints, or a kind is left without two
             keypoints that are labelled together.
     """
-    labelled = (keypoints[:, :, 2] > 0).astype(np.float64)  # (N, K)
+    views = _views(keypoints, scale, skeleton)
+    labelled = views[0].labelled
     usable = int((labelled.sum(1) > 1).sum())
     if not 1 <= count <= usable:
         raise GraphposeError(f"{count} kinds of {usable} poses with two labelled keypoints; 1 to {usable} can be found")
-    xy = np.where(labelled[:, :, None] > 0, keypoints[:, :, :2], 0) / scale[:, None, None]
-    views = [_View.of(xy, labelled)]
-    if skeleton.mirrors:
-        flip = list(skeleton.flip)
-        views.append(_View.of(xy[:, flip] * [-1, 1], labelled[:, flip]))
     fits = [_lloyd(views, count, np.random.default_rng([seed, restart])) for restart in range(restarts)]
     centres, kind, view, error = min(fits, key=lambda fit: fit[3])
     order = np.argsort(-np.bincount(kind, minlength=count), kind="stable")
@@ -75,13 +76,107 @@ def pose_modes(
     place[order] = np.arange(count)
     kind = place[kind]
     kind[labelled.sum(1) < 2] = 0
-    statistics = []
-    for one in range(count):
-        accumulator = StatisticsAccumulator(skeleton)
-        accumulator.update(keypoints[kind == one], scale[kind == one])
-        statistics.append(accumulator.result({"kind": f"{one + 1} of {count}", "seed": seed}))
+    centres = centres[order]
+    names = tuple(f"{one + 1} of {count}" for one in range(count))
+    statistics = tuple(
+        _statistics(
+            keypoints[kind == one], scale[kind == one], skeleton,
+            {"kind": names[one], "seed": seed, "centre": _plain(centres[one])},
+        )
+        for one in range(count)
+    )  # fmt: skip
     spread = float(np.sqrt(error / labelled.sum()))
-    return PoseModes(centres[order], tuple(statistics), kind, view.astype(bool), spread)
+    return PoseModes(names, centres, statistics, kind, view.astype(bool), spread)
+
+
+def named_modes(
+    keypoints: np.ndarray,
+    scale: np.ndarray,
+    skeleton: Skeleton,
+    labels: Sequence[str],
+    *,
+    least: int = 1,
+    others: str = "other",
+) -> PoseModes:
+    """Kinds that persons are known to be of, such as what they do.
+
+    Args:
+        keypoints: (N, K, 3) x, y in pixels and visibility.
+        scale: (N,) s_n in pixels, positive.
+        skeleton: gives names and mirror image.
+        labels: N names of kinds; "" for a person of whom it is not known.
+        least: a kind of fewer persons joins those of whom it is not known.
+        others: what these are called.
+
+    Returns:
+        Kinds, the most frequent first and those of the others last; ``centres`` are the means of poses that may be
+        mirrored, as those of :func:`pose_modes`, but the kinds do not follow from them.
+
+    Raises:
+        GraphposeError: a kind has nobody with two labelled keypoints.
+    """
+    names, inverse, persons = np.unique(np.array(labels, object).astype(str), return_inverse=True, return_counts=True)
+    kept = [n for n in np.argsort(-persons, kind="stable") if names[n] not in ("", others) and persons[n] >= least]
+    place = np.full(len(names), len(kept))
+    place[kept] = np.arange(len(kept))
+    kind = place[inverse]
+    known = tuple(str(names[n]) for n in kept) + ((others,) if (kind == len(kept)).any() else ())
+    centres, statistics, error = [], [], 0.0
+    mirrored = np.zeros(len(kind), bool)
+    for number, name in enumerate(known):
+        rows = np.flatnonzero(kind == number)
+        views = _views(keypoints[rows], scale[rows], skeleton)
+        if not (views[0].labelled.sum(1) > 1).any():
+            raise GraphposeError(f"nobody of kind '{name}' ({len(rows)} persons) has two labelled keypoints")
+        (centre,), _, view, own_error = _lloyd(views, 1, np.random.default_rng(0))
+        centres.append(centre)
+        mirrored[rows] = view.astype(bool)
+        error += own_error
+        statistics.append(_statistics(keypoints[rows], scale[rows], skeleton, {"kind": name}))
+    spread = float(np.sqrt(error / (keypoints[:, :, 2] > 0).sum()))
+    return PoseModes(known, np.stack(centres), tuple(statistics), kind, mirrored, spread)
+
+
+def nearest_modes(keypoints: np.ndarray, scale: np.ndarray, skeleton: Skeleton, centres: np.ndarray) -> np.ndarray:
+    """Of which kind further persons are.
+
+    Args:
+        keypoints: (N, K, 3) x, y in pixels and visibility.
+        scale: (N,) s_n in pixels, positive.
+        skeleton: gives the mirror image.
+        centres: (C, K, 2) of :class:`PoseModes`.
+
+    Returns:
+        (N,) int64, as :func:`pose_modes` tells it of the persons that it found the kinds with.
+    """
+    views = _views(keypoints, scale, skeleton)
+    kind = np.stack([one.errors(centres) for one in views]).min(0).argmin(1)
+    kind[views[0].labelled.sum(1) < 2] = 0
+    return kind
+
+
+def _statistics(
+    keypoints: np.ndarray, scale: np.ndarray, skeleton: Skeleton, provenance: dict[str, Any]
+) -> PoseStatistics:
+    accumulator = StatisticsAccumulator(skeleton)
+    accumulator.update(keypoints, scale)
+    return accumulator.result(provenance)
+
+
+def _plain(centre: np.ndarray) -> list[list[float | None]]:
+    """(K, 2) numbers for JSON, which has no NaN."""
+    return [[None if np.isnan(value) else float(value) for value in point] for point in centre]
+
+
+def _views(keypoints: np.ndarray, scale: np.ndarray, skeleton: Skeleton) -> list[_View]:
+    """Persons as they stand, and where the skeleton has mirror images also mirrored."""
+    labelled = (keypoints[:, :, 2] > 0).astype(np.float64)  # (N, K)
+    xy = np.where(labelled[:, :, None] > 0, keypoints[:, :, :2], 0) / scale[:, None, None]
+    views = [_View.of(xy, labelled)]
+    if skeleton.mirrors:
+        flip = list(skeleton.flip)
+        views.append(_View.of(xy[:, flip] * [-1, 1], labelled[:, flip]))
+    return views
 
 
 @dataclasses.dataclass(frozen=True)

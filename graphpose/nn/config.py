@@ -13,7 +13,7 @@ from graphpose.errors import GraphposeError
 from graphpose.skeleton import COCO, Skeleton, get_skeleton
 
 AbsentEdges = Literal["zero", "masked"]
-Adjacency = Literal["none", "identity", "hand_crafted", "full", "soft", "dynamic"]
+Adjacency = Literal["none", "identity", "hand_crafted", "full", "soft", "dynamic", "soft_modes", "modes"]
 BackboneVariant = Literal["auto", "v1", "v1.5"]
 # Layers that PyG has for dense adjacencies, beside the paper's and the control without a graph.
 PYG_LAYERS = ("DenseGCNConv", "DenseSAGEConv", "DenseGraphConv", "DenseGINConv", "DenseGATConv")
@@ -26,6 +26,7 @@ ConfidenceReduction = Literal["mean", "sum_of_means"]
 RegressionReduction = Literal["sum", "mean"]
 ScaleActivation = Literal["softplus", "relu"]
 SpreadActivation = Literal["linear", "leaky_relu"]
+DEFAULT_MODES = 4
 _IMPORTED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # package.module:name
 
 SHIPPED_NAME = "shipped"  # what ``pretrained`` calls the network that graphpose ships
@@ -50,7 +51,8 @@ class PoseNetworkConfig:
             trunk of its own. A run then freezes the trunk and computes its features of the training images once.
         adjacency: "none" is the PifPaf baseline without graphs, "full" connects all keypoints and learns W_d alone; the
             other names are the columns of Table 1; or the file of one's own (.npy, .npz, .csv, .graphml, .json,
-            .adjlist), or package.module:function of skeleton and statistics.
+            .adjlist), or package.module:function of skeleton and statistics. "soft_modes" and "modes" are "soft" and
+            "dynamic" with one A_s for each kind of poses, which a gate on the features weighs for each image.
         gamma: γ of Eq. 6.
         strides: feature strides that get a DGCN head each (Eq. 9); the heads read fields at the largest.
         node_width: channels d per keypoint in a DGCM; 1 is the paper.
@@ -64,12 +66,14 @@ class PoseNetworkConfig:
             (Fig. 2).
         per_sample: one graph per image in place of one per batch.
         evaluation_graph: the graph of a network that was trained with draws: "ones" (A_d = 1, the paper; of a graph of
-            one's own every edge that it has) or "expectation" (A_s, the mean of what it was trained with).
+            one's own every edge that it has) or "expectation" (A_s, the mean of what it was trained with); of several
+            kinds of poses always the latter, by the image's gate.
         non_local: the spatial non-local block after the graph convolutions.
         upsample: sub-pixel factor of the heads; the fields' stride is max(strides) / upsample.
         statistics: "train" for the pose statistics (M_d of Eq. 5) of the run's training set, "shipped" for those that
             come with graphpose, or the path of a file. None takes shipped ones where there are any for the keypoints,
-            and otherwise those of the training set.
+            and otherwise those of the training set. Kinds of poses are found in the training set ("train" or None) or
+            read from the folder of their files, which analysis/pose_modes.py writes.
         norm_eps: ε of the backbone's batch norms; None for timm's. Imported weights with variances near zero mean
             something else under another ε.
         scale_activation: what makes the PIF's scale positive; "relu" is PifPaf's of 2019, whose scale may be 0.
@@ -77,6 +81,7 @@ class PoseNetworkConfig:
             weights were trained on another unit.
         spread_activation: of log b: "linear", or "leaky_relu", leaky_relu(x + 2) − 2, which is PifPaf's of 2019.
         sample: draw a graph of one's own anew in each iteration, its weights being the probabilities of Eq. 7.
+        modes: how many kinds of poses the graphs "soft_modes" and "modes" have; 1 is "soft" or "dynamic" itself.
 
     Raises:
         GraphposeError: when settings contradict each other; the message names them.
@@ -107,6 +112,7 @@ class PoseNetworkConfig:
     scale_factor: float = 1.0
     spread_activation: SpreadActivation = "linear"
     sample: bool = False
+    modes: int = DEFAULT_MODES
 
     def __post_init__(self) -> None:
         if isinstance(self.skeleton, str):
@@ -117,6 +123,8 @@ class PoseNetworkConfig:
         object.__setattr__(self, "strides", tuple(sorted((int(s) for s in strides), reverse=True)))
         self._check_choices()
         self._check_numbers()
+        if self.weighs_modes and self.draws_graphs:  # all ones would be one graph for all images
+            object.__setattr__(self, "evaluation_graph", "expectation")
         self._check_contradictions()
 
     def _check_choices(self) -> None:
@@ -155,7 +163,7 @@ class PoseNetworkConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise GraphposeError(f"{name} {value} must be a positive number")
-        for name, least in (("node_width", 1), ("graph_layers", 1), ("graph_pool", 0), ("upsample", 1)):
+        for name, least in (("node_width", 1), ("graph_layers", 1), ("graph_pool", 0), ("upsample", 1), ("modes", 1)):
             if getattr(self, name) < least:
                 raise GraphposeError(f"{name} {getattr(self, name)} must be at least {least}")
 
@@ -195,6 +203,7 @@ class PoseNetworkConfig:
                     f"{name}={getattr(self, name)} with adjacency '{self.adjacency}': only dynamic graphs are drawn, "
                     "and with sample=True those of one's own"
                 )
+        self._check_modes()
         if self.sample and not self.own_adjacency:
             raise GraphposeError(
                 f"sample=True with adjacency '{self.adjacency}': it is for a file or function of one's own; drawn from "
@@ -206,6 +215,41 @@ class PoseNetworkConfig:
                 f"graph_layer '{self.graph_layer}' with {setting}: one of both would change nothing, leave it out"
             )
 
+    def _check_modes(self) -> None:
+        if not self.has_modes and self.modes != DEFAULT_MODES:
+            raise GraphposeError(
+                f"modes={self.modes} with adjacency '{self.adjacency}': only 'modes' and 'soft_modes' have kinds of "
+                "poses"
+            )
+        if not self.weighs_modes:
+            return
+        if self.statistics == "shipped":
+            raise GraphposeError(
+                f"statistics=shipped with modes={self.modes}: what is shipped knows one kind of poses, everybody's; "
+                "set statistics=train or the folder of the kinds"
+            )
+        if self.graph_layer == "DenseGATConv":
+            raise GraphposeError(
+                f"graph_layer 'DenseGATConv' with adjacency '{self.adjacency}' and modes={self.modes}: attention asks "
+                "which edges there are and reads no weights, so that nothing could teach the gate; take another layer"
+            )
+        if self.draws_graphs and self.absent_edges == "masked":
+            raise GraphposeError(
+                f"absent_edges 'masked' with adjacency 'modes' and modes={self.modes}: an edge that is masked has no "
+                "derivative, so that the gate would not learn from what is absent; set absent_edges=zero or "
+                "adjacency=soft_modes"
+            )
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether the graph is one of kinds of poses, be it a single kind."""
+        return self.adjacency in ("modes", "soft_modes")
+
+    @property
+    def weighs_modes(self) -> bool:
+        """Whether a gate weighs the graphs of several kinds of poses."""
+        return self.has_modes and self.modes > 1
+
     @property
     def own_adjacency(self) -> bool:
         """Whether the graph is one of the user's: a file or a function."""
@@ -214,7 +258,7 @@ class PoseNetworkConfig:
     @property
     def draws_graphs(self) -> bool:
         """Whether training draws a graph in each iteration (Eq. 7)."""
-        return self.adjacency == "dynamic" or self.sample
+        return self.adjacency in ("dynamic", "modes") or self.sample
 
     @property
     def field_stride(self) -> int:

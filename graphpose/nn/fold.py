@@ -1,7 +1,8 @@
 """Folding a trained DGCM into plain convolutions for inference.
 
 In evaluation the graph is fixed (A_d = 1) and W_d is frozen, so β(W_d ⊙ A), W and the batch norm of a graph layer are
-one linear map of the K·d channels: a 1×1 convolution.
+one linear map of the K·d channels: a 1×1 convolution. A graph that a gate weighs for each image is not fixed; its
+layers stay.
 """
 
 from __future__ import annotations
@@ -23,25 +24,28 @@ class FoldedDGCM(nn.Module):
 
     Args:
         dgcm: in evaluation mode; its parts are taken over and changed.
-        adjacency: (K, K) of evaluation.
+        adjacency: (K, K) of evaluation; None where it is another for each image.
     """
 
-    def __init__(self, dgcm: DGCM, adjacency: Tensor) -> None:
+    def __init__(self, dgcm: DGCM, adjacency: Tensor | None) -> None:
         super().__init__()
+        self.per_image = adjacency is None
         self.reduce = fuse_conv_bn_eval(dgcm.reduce, dgcm.norm)  # type: ignore[type-var, arg-type]
         self.read = dgcm.read
-        self.layers = nn.ModuleList(fold_graph_layer(layer, adjacency) for layer in dgcm.layers)  # type: ignore[arg-type]
+        self.layers = (
+            dgcm.layers if adjacency is None else nn.ModuleList(fold_graph_layer(one, adjacency) for one in dgcm.layers)  # type: ignore[arg-type]
+        )
         self.non_local = dgcm.non_local
         if isinstance(dgcm.non_local, NonLocal):
             fold_non_local(dgcm.non_local)
         self.expand = dgcm.expand
 
     def forward(self, features: Tensor, adjacency: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As :meth:`DGCM.forward`; ``adjacency`` is not read."""
+        """As :meth:`DGCM.forward`; ``adjacency`` is read where it is another for each image."""
         x = self.reduce(features)  # (B, K·d, H, W)
         confidence = self.read(x)  # (B, K, H, W)
         for layer in self.layers:
-            x = layer(x).relu()
+            x = layer(x, adjacency) if self.per_image else layer(x).relu()
         return features + self.expand(self.non_local(x)), confidence
 
 
@@ -99,8 +103,9 @@ def fold_non_local(block: NonLocal) -> None:
         block.out, block.norm = fuse_conv_bn_eval(block.out, block.norm), nn.Identity()
 
 
-def fold_pyramid(pyramid: GraphPyramid, adjacency: Tensor) -> None:
-    """Fold every DGCM and every way down of a pyramid in evaluation mode, in place."""
+def fold_pyramid(pyramid: GraphPyramid, adjacency: Tensor | None) -> None:
+    """Fold every DGCM and every way down of a pyramid in evaluation mode, in place; ``adjacency`` as of
+    :class:`FoldedDGCM`."""
     for stride, dgcm in pyramid.modules_at.items():
         pyramid.modules_at[stride] = FoldedDGCM(dgcm, adjacency)  # type: ignore[arg-type]
     downs: Any = pyramid.down.values()

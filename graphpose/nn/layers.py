@@ -82,7 +82,8 @@ class DenseLayer(nn.Module):
         probes = torch.cat((probes, torch.zeros_like(probes[:1])))  # (K·d + 1, K, d)
         shape = (*adjacency.shape[:-2], len(probes), K * self.out_width)
         if adjacency.ndim == 3:
-            probes, adjacency = probes.repeat(len(adjacency), 1, 1), adjacency.repeat_interleave(len(probes), 0)
+            count = adjacency.shape[0]  # its len would fix the batch of an exported network
+            probes, adjacency = probes.repeat(count, 1, 1), adjacency.repeat_interleave(len(probes), 0)
         out = in_float32(self.conv, probes, adjacency).reshape(shape)
         bias = out[..., -1, :]
         return (out[..., :-1, :] - bias.unsqueeze(-2)).transpose(-1, -2), bias

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from torch import Tensor, nn
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.spec import PAF, PIF, FieldSpec
+from graphpose.graphs.mode_statistics import mode_shares, pooled_statistics
 from graphpose.graphs.own_code import require_allowed
 from graphpose.graphs.statistics import PoseStatistics, shipped_statistics
 from graphpose.nn.backbone import Backbone, GivenFeatures
@@ -24,9 +25,11 @@ from graphpose.nn.heads import FieldHead
 from graphpose.nn.keypoint_graph import (
     KeypointGraph,
     configured_adjacency,
+    configured_modes,
     configured_source,
     configured_statistics,
 )
+from graphpose.nn.mode_graph import ModeGraph
 from graphpose.skeleton import Skeleton
 
 # What a DGCN has beside the trunk and the heads of its baseline.
@@ -53,13 +56,16 @@ class PoseNetwork(nn.Module):
     Args:
         config: what to build.
         adjacency: (K, K) to use in place of the one that ``config`` and its statistics give, as when weights that bring
-            their own are loaded next.
+            their own are loaded next; (C, K, K) where the network weighs the graphs of several kinds of poses.
         pose_statistics: of what the network is trained on; None takes what ``config`` names, if no ``adjacency`` is
             given.
+        mode_statistics: the kinds of poses, where it weighs several; empty takes what ``config`` names, if no
+            ``adjacency`` is given.
 
     Attributes:
         pose_statistics: that travel with the network, for the decoder and for those who look at its graphs; None where
             those shipped for the skeleton are meant.
+        mode_statistics: the kinds of poses whose graphs the network weighs, which travel with it; else empty.
         config: as given, with ``backbone_variant`` resolved.
         spec: the fields' skeleton and stride.
         graph_source: of a graph of the user's, see :func:`~graphpose.graphs.custom_adjacency.adjacency_source`.
@@ -75,6 +81,7 @@ class PoseNetwork(nn.Module):
         config: PoseNetworkConfig,
         adjacency: Tensor | None = None,
         pose_statistics: PoseStatistics | None = None,
+        mode_statistics: Sequence[PoseStatistics] = (),
     ) -> None:
         super().__init__()
         self.folded = False
@@ -89,19 +96,29 @@ class PoseNetwork(nn.Module):
         self.graph_source: dict[str, str] | None = None
         if adjacency is None:
             if config.adjacency != "none":
-                adjacency = configured_adjacency(config, pose_statistics)
+                mode_statistics = mode_statistics or configured_modes(config)
+                adjacency = configured_adjacency(config, pose_statistics, mode_statistics)
                 self.graph_source = configured_source(config, adjacency) if config.own_adjacency else None
             if pose_statistics is None and config.statistics not in (None, "train", "shipped"):
                 pose_statistics = configured_statistics(config)
+        self.mode_statistics = tuple(kind.require(skeleton) for kind in mode_statistics) if config.weighs_modes else ()
+        if pose_statistics is None and self.mode_statistics:
+            pose_statistics = pooled_statistics(self.mode_statistics)
         self.pose_statistics = pose_statistics and pose_statistics.require(skeleton)
         if adjacency is not None and config.adjacency != "none":
-            self.keypoint_graph = KeypointGraph(adjacency, config)
+            self.keypoint_graph = self._graph(adjacency)
             # One DGCN head is two DGCMs, one for PIF and one for PAF (Table 3's caption).
             self.pif_pyramid = GraphPyramid(self.backbone.channels, config)
             self.paf_pyramid = GraphPyramid(self.backbone.channels, config)
         channels = self.backbone.channels[self.base_stride]
         self.pif_head = FieldHead(channels, skeleton.num_keypoints, PIF, config)
         self.paf_head = FieldHead(channels, skeleton.num_limbs, PAF, config)
+
+    def _graph(self, adjacency: Tensor) -> KeypointGraph:
+        if not self.config.weighs_modes:
+            return KeypointGraph(adjacency, self.config)
+        shares = mode_shares(self.mode_statistics).to(adjacency.device) if self.mode_statistics else None
+        return ModeGraph(adjacency, self.config, self.backbone.channels[self.base_stride], shares)
 
     @classmethod
     def from_state(
@@ -110,6 +127,7 @@ class PoseNetwork(nn.Module):
         state: Mapping[str, Tensor],
         pose_statistics: PoseStatistics | None = None,
         graph_source: Mapping[str, str] | None = None,
+        mode_statistics: Sequence[PoseStatistics] = (),
     ) -> PoseNetwork:
         """The network of a checkpoint; needs neither the statistics nor the weights file it was built from.
 
@@ -118,6 +136,7 @@ class PoseNetwork(nn.Module):
             state: its state dict.
             pose_statistics: that travel with it.
             graph_source: where its graph is from; neither a file nor a function is looked at.
+            mode_statistics: the kinds of poses that travel with it.
 
         Raises:
             GraphposeError: when the two do not fit; names the settings. Or the layers are of a class that may not be
@@ -126,7 +145,7 @@ class PoseNetwork(nn.Module):
         require_same_skeleton(config, state)
         require_allowed(config.graph_layer)
         adjacency = state.get("keypoint_graph.matrix")
-        network = cls(dataclasses.replace(config, pretrained=False), adjacency, pose_statistics)
+        network = cls(dataclasses.replace(config, pretrained=False), adjacency, pose_statistics, mode_statistics)
         network.graph_source = None if graph_source is None else dict(graph_source)
         network.load_state_dict(state)
         return network
@@ -142,11 +161,14 @@ class PoseNetwork(nn.Module):
     def use_statistics(self, statistics: PoseStatistics) -> None:
         """Take other pose statistics, and the graph that they make (Eq. 6), as of what a network is trained on next.
 
+        The graphs of several kinds of poses stay, which are what the gate has learned to weigh.
+
         Raises:
             GraphposeError: they are another skeleton's, or Eq. 6 is not defined by them.
         """
         self.pose_statistics = statistics.require(self.spec.skeleton)
-        if self.keypoint_graph is not None and self.config.adjacency in ("soft", "dynamic"):
+        of_statistics = self.config.adjacency in ("soft", "dynamic") or self.config.has_modes
+        if self.keypoint_graph is not None and of_statistics and not self.config.weighs_modes:
             self.keypoint_graph.matrix.copy_(configured_adjacency(self.config, statistics))
 
     def forward(self, images: Tensor) -> NetworkOutputs:
@@ -168,7 +190,7 @@ class PoseNetwork(nn.Module):
         pif_features = paf_features = features[self.base_stride]
         intermediate: list[Tensor] = []
         if self.keypoint_graph is not None and self.pif_pyramid is not None and self.paf_pyramid is not None:
-            adjacency = self.keypoint_graph(B)  # one draw for all modules of the network
+            adjacency = self.keypoint_graph(B, pif_features)  # one draw for all modules of the network
             pif_features, pif_confidences = self.pif_pyramid(features, adjacency)
             paf_features, paf_confidences = self.paf_pyramid(features, adjacency)
             intermediate = [confidence.float() for confidence in (*pif_confidences, *paf_confidences)]
@@ -201,13 +223,16 @@ class PoseNetwork(nn.Module):
     def fold(self) -> PoseNetwork:
         """A copy for inference whose DGCMs are plain convolutions: softmax(W_d) · W and batch norms are folded.
 
+        Graph layers whose graph is another for each image, as that of several kinds of poses is, stay as they are.
+
         Returns:
             Network in evaluation mode with the same outputs up to rounding. It cannot be trained, nor is its state dict
             that of the original.
         """
         network = copy.deepcopy(self).eval()
         if self.keypoint_graph is not None:
-            adjacency = network.keypoint_graph(1)  # type: ignore[misc]
+            per_image = isinstance(network.keypoint_graph, ModeGraph)
+            adjacency = None if per_image else network.keypoint_graph(1)  # type: ignore[misc]
             for pyramid in (network.pif_pyramid, network.paf_pyramid):
                 fold_pyramid(pyramid, adjacency)  # type: ignore[arg-type]
         network.folded = True

@@ -43,7 +43,10 @@ def learned_weights(network: PoseNetwork) -> dict[str, np.ndarray]:
 
 
 def learned_relations(network: PoseNetwork) -> dict[str, np.ndarray]:
-    """β(W_d ⊙ A) (K, K) float32 of every layer with the graph of evaluation; rows sum to 1 (Eq. 8)."""
+    """β(W_d ⊙ A) (K, K) float32 of every layer with the graph of evaluation; rows sum to 1 (Eq. 8).
+
+    Several kinds of poses, which a gate weighs for each image, count here by their shares of the training set.
+    """
     return relations_of(network, learned_weights(network))
 
 

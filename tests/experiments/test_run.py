@@ -71,7 +71,7 @@ def test_a_run_leaves_a_folder_with_everything(tmp_path):
         ({"loss": 3}, r"'loss' is a group; set loss\.<name>"),
         (
             {"adjacency": "dinamic"},
-            "adjacency 'dinamic' is unknown; choose one of none, identity, hand_crafted, full, soft, dynamic, a file",
+            "adjacency 'dinamic' is unknown; choose one of none, .*full, soft, dynamic, soft_modes, modes, a file",
         ),
         ({"adjacency": "none", "strides": [16, 8]}, r"strides \(16, 8\) with adjacency 'none'"),
         ({"data": "imagenet"}, "data=imagenet must be one of demo, coco, crowdpose, mpii"),
@@ -86,7 +86,7 @@ def test_a_run_leaves_a_folder_with_everything(tmp_path):
         ({"milestones": 5}, "milestones=5 must be a list"),
         ({"strides": ["a"]}, r"strides=\['a'\] must be a list, each of it a whole number"),
         ({"loss": {"pif_offset": "x"}}, r"loss\.pif_offset=x must be a number"),
-        ({"adjacency": 3}, "adjacency=3 must be one of none, .*, dynamic or a text or None"),
+        ({"adjacency": 3}, "adjacency=3 must be one of none, .*, modes or a text or None"),
         (
             {"graph_layer": "GCNConv"},
             "graph_layer 'GCNConv' is unknown; choose one of dgcn, .*DenseGATConv or pack",
@@ -132,6 +132,7 @@ def test_a_wrong_configuration_is_refused_naming_the_key(changes, message):
         {"long_edge": 641}, {"long_edge": None}, {"augment": {"long_edge": None}}, {"test_scales": 1.0},
         {"test_scales": [1]},
         {"adjacency": "mine/graph.csv", "sample": True, "evaluation_graph": "expectation"},
+        {"adjacency": "modes", "modes": 3}, {"adjacency": "soft_modes", "statistics": "kinds"},
         {"adjacency": "package.module:function"}, {"graph_layer": "DenseGATConv"}, {"graph_layer": "package:Layer"},
         {"gamma": 1}, {"strides": (16, 8)}, {"image_ids": [3]}, {"seed": 7},
     ],

@@ -19,6 +19,8 @@ from graphpose.inference.tune import collect_fields
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 from graphpose.nn.relations import learned_relations
+from graphpose.skeleton import COCO
+from tests.nn.made_modes import kinds_of
 
 GRAPHS = {
     "none": {"adjacency": "none"},
@@ -27,6 +29,7 @@ GRAPHS = {
     "pyramid": {"adjacency": "soft", "strides": (16, 8)},
     "SAGE": {"adjacency": "dynamic", "graph_layer": "DenseSAGEConv"},
     "GAT": {"adjacency": "dynamic", "graph_layer": "DenseGATConv", "node_width": 2},
+    "modes": {"adjacency": "modes", "modes": 2},
 }
 
 
@@ -35,7 +38,8 @@ EAGER = DecoderConfig(peak_threshold=0.01, min_score=0.0, max_poses=5, join_frag
 
 def network_of(graph: str) -> PoseNetwork:
     torch.manual_seed(1)
-    network = PoseNetwork(PoseNetworkConfig(backbone="test_resnet", stem_pool=True, **GRAPHS[graph])).eval()
+    config = PoseNetworkConfig(backbone="test_resnet", stem_pool=True, **GRAPHS[graph])
+    network = PoseNetwork(config, mode_statistics=kinds_of(COCO, config.modes)).eval()
     with torch.no_grad():  # fires everywhere, so that there are poses
         network.pif_head.conv.bias.view(17, 5, -1)[:, 0] += 8
         network.paf_head.conv.bias.view(19, 7, -1)[:, 0] += 8

@@ -139,7 +139,7 @@ def test_the_network_s_matrix_is_that_of_the_graphs_room(adjacency):
 
 
 def test_a_network_can_have_every_graph_or_none():
-    assert get_args(Adjacency) == ("none", *ADJACENCIES)
+    assert get_args(Adjacency) == ("none", *ADJACENCIES, "soft_modes", "modes")
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ GRAPHS = {
     "GraphConv": {"adjacency": "dynamic", "graph_layer": "DenseGraphConv"},
     "GIN": {"adjacency": "dynamic", "graph_layer": "DenseGINConv"},
     "GAT": {"adjacency": "dynamic", "graph_layer": "DenseGATConv", "per_sample": True},
+    "soft_modes": {"adjacency": "soft_modes", "modes": 2},
+    "modes": {"adjacency": "modes", "modes": 3, "strides": (16, 8)},
 }
 SETTINGS = {
     "sgd": {"optimizer": "sgd"},
@@ -47,7 +49,7 @@ SETTINGS = {
 CONFIGURATIONS = [
     (graph, list(SETTINGS)[(i + shift) % len(SETTINGS)]) for i, graph in enumerate(GRAPHS) for shift in (0, 3)
 ]
-DRAWN = {"dynamic", "per_sample", "pool", "local", "wide", "pyramid", "GCN", "GraphConv", "GIN", "GAT"}
+DRAWN = {"dynamic", "per_sample", "pool", "local", "wide", "pyramid", "GCN", "GraphConv", "GIN", "GAT", "modes"}
 
 
 def trainer_on(device, graph="dynamic", setting="sgd", **changes):

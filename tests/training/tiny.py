@@ -16,6 +16,7 @@ from graphpose.skeleton import COCO
 from graphpose.training.config import TrainConfig
 from graphpose.training.random_state import derived_seed
 from graphpose.training.trainer import Trainer
+from tests.nn.made_modes import kinds_of
 
 CONFIG = TrainConfig(
     epochs=3,
@@ -47,7 +48,8 @@ def tiny_trainer(
     """A trainer whose first weights are always the same."""
     torch.manual_seed(3)
     settings = {"backbone": "test_resnet", "stem_pool": True, "adjacency": adjacency, "strides": strides, "upsample": 2}
-    network = PoseNetwork(PoseNetworkConfig(**settings | (network or {}))).to(device)
+    config = PoseNetworkConfig(**settings | (network or {}))
+    network = PoseNetwork(config, mode_statistics=kinds_of(COCO, config.modes)).to(device)
     network.seed_graphs(derived_seed(3, ranks.rank))
     loader = make_loader(
         DemoDataset(scenes, seed=4, size=64) if dataset is None else dataset,
