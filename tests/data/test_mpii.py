@@ -12,6 +12,8 @@ import pytest
 from scipy.io import savemat
 
 from graphpose.data.annotations.mpii import NO_GROUP
+from graphpose.data.annotations.mpii_release import read_release
+from graphpose.data.annotations.read import read_annotations
 from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import make_loader
@@ -142,6 +144,35 @@ def cells(*values: Any) -> np.ndarray:
     for i, value in enumerate(values):
         array[i] = value
     return array
+
+
+def structs(records: list[dict[str, Any]]) -> np.ndarray:
+    """An array of MATLAB structs, as the release has them, and not a cell of single ones."""
+    array = np.empty(len(records), [(name, object) for name in records[0]])
+    for n, record in enumerate(records):
+        array[n] = tuple(record.values())
+    return array
+
+
+def test_the_release_says_what_is_done_in_its_images(tmp_path):
+    persons = [structs([rect(), rect(scale=0.5)]), structs([rect()]), structs([rect()])]
+    images = [{"image": {"name": f"{n}.jpg"}, "annorect": own, "vididx": n} for n, own in enumerate(persons)]
+    acts = [
+        {"act_name": "skiing, downhill", "cat_name": "winter activities", "act_id": 7},
+        {"act_name": np.array([]), "cat_name": np.array([]), "act_id": -1},
+        {"act_name": "yoga", "cat_name": "conditioning exercise", "act_id": 9},
+    ]
+    release = {"annolist": structs(images)[None], "img_train": np.array([[1, 0, 1]]), "act": structs(acts)[:, None]}
+    savemat(tmp_path / "release.mat", {"RELEASE": release})
+    annotations = read_annotations(tmp_path / "release.mat")
+    activities = annotations.images.activities
+    assert list(activities) == [("winter activities", "skiing, downhill"), ("", ""), ("conditioning exercise", "yoga")]
+    assert [image.activity for image in read_release(tmp_path / "release.mat")] == ["skiing, downhill", "", "yoga"]
+    assert list(annotations.select_images(np.array([2, 0])).images.activities) == [activities[2], activities[0]]
+    assert read_annotations(write_release(tmp_path)).images.activities == ()
+    savemat(tmp_path / "short.mat", {"RELEASE": release | {"act": structs(acts[:2])[:, None]}})
+    with pytest.raises(GraphposeError, match=r"short\.mat has 3 images and 2 activities in act"):
+        read_annotations(tmp_path / "short.mat")
 
 
 def test_groups_are_those_of_the_toolkit_without_persons_who_stand_apart(tmp_path: Path) -> None:

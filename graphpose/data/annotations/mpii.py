@@ -169,6 +169,7 @@ def from_release(
             [[person.keypoints is None] for _, person in found], np.array(boxes).reshape(-1, 4), np.nan
         ).reshape(-1, 4),
         group=None if listed is None else _groups(release, chosen, listed),
+        activities=[(release[i].category, release[i].activity) for i in chosen],
     )
 
 
@@ -194,6 +195,7 @@ def _table(
     *,
     bbox: np.ndarray | None = None,
     group: np.ndarray | None = None,
+    activities: Sequence[tuple[str, str]] = (),
 ) -> Annotations:
     """Persons numbered from 1 in the file's order; their keypoints (N, K, 3) count pixels from 1 here."""
     skeleton, N = skeleton or MPII, len(keypoints)
@@ -202,7 +204,7 @@ def _table(
             f"{path} has {keypoints.shape[1]} keypoints of MPII, not the {skeleton.num_keypoints} of skeleton "
             f"'{skeleton.name}'"
         )
-    images = Images.named(file_names)
+    images = Images.named(file_names, activities if any(map(any, activities)) else ())
     labelled = keypoints[:, :, 2] > 0
     annotations = Annotations(
         path=path,

@@ -37,11 +37,22 @@ class ReleasePerson:
 
 @dataclasses.dataclass(frozen=True)
 class ReleaseImage:
-    """One image of the official release: its file name, whether it is for training, and its persons."""
+    """One image of the official release.
+
+    Attributes:
+        name: of its file.
+        train: whether it is for training.
+        persons: in the file's order.
+        category: of what is done in it (``cat_name``), such as "sports"; "" where the release does not say, as of the
+            test set.
+        activity: what is done in it (``act_name``), such as "skiing, downhill"; "" likewise.
+    """
 
     name: str
     train: bool
     persons: list[ReleasePerson]
+    category: str = ""
+    activity: str = ""
 
     @property
     def placed(self) -> list[ReleasePerson]:
@@ -70,15 +81,24 @@ def _images(release: Any, path: Path) -> list[ReleaseImage]:
         raise GraphposeError(
             f"{path} has {len(annolist)} images, {len(train)} in img_train and {len(singles)} in single_person"
         )
+    acts = list(np.atleast_1d(getattr(release, "act", [None] * len(annolist))))
+    if len(acts) != len(annolist):
+        raise GraphposeError(f"{path} has {len(annolist)} images and {len(acts)} activities in act")
     images = []
-    for image, is_train, single in zip(annolist, train, singles, strict=True):
+    for image, is_train, single, act in zip(annolist, train, singles, acts, strict=True):
         alone = {int(index) for index in np.atleast_1d(single).ravel()}
         persons = [
             _person(person, index, index in alone, f"{path}: {image.image.name}")
             for index, person in enumerate(np.atleast_1d(getattr(image, "annorect", [])), start=1)
         ]
-        images.append(ReleaseImage(str(image.image.name), bool(is_train), persons))
+        category, activity = (_text(getattr(act, name, "")) for name in ("cat_name", "act_name"))
+        images.append(ReleaseImage(str(image.image.name), bool(is_train), persons, category, activity))
     return images
+
+
+def _text(value: Any) -> str:
+    """A text of the file, where an empty matrix stands for none."""
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _person(person: Any, index: int, single: bool, where: str) -> ReleasePerson:

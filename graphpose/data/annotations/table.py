@@ -35,6 +35,8 @@ class Images:
         crowd_index: (I,) float64 CrowdIndex, not negative; NaN where the file does not say.
         groups: I names of what the file says that an image is one of several of, as its video; empty where it does not
             say, and altogether in files that cannot.
+        activities: I pairs (category, activity) of what is done in an image, "" where the file does not say; altogether
+            empty in files that cannot. MPII's release says it.
     """
 
     ids: np.ndarray
@@ -42,16 +44,18 @@ class Images:
     sizes: np.ndarray
     crowd_index: np.ndarray
     groups: Sequence[str] = ()
+    activities: Sequence[tuple[str, str]] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @classmethod
-    def named(cls, file_names: dict[int, str]) -> Images:
-        """Images of which the file tells only id and file name."""
+    def named(cls, file_names: dict[int, str], activities: Sequence[tuple[str, str]] = ()) -> Images:
+        """Images of which the file tells only id and file name, and perhaps what is done in them."""
         count = len(file_names)
         ids = np.array(list(file_names), np.int64)
-        return cls(ids, list(file_names.values()), np.zeros((count, 2), np.int32), np.full(count, np.nan))
+        sizes, crowd_index = np.zeros((count, 2), np.int32), np.full(count, np.nan)
+        return cls(ids, list(file_names.values()), sizes, crowd_index, activities=activities)
 
     @cached_property
     def position(self) -> dict[int, int]:
@@ -62,7 +66,8 @@ class Images:
         """Images at ``index`` (integer array), in that order."""
         names = [self.file_names[i] for i in index.tolist()]
         groups = [self.groups[i] for i in index.tolist()] if self.groups else ()
-        return Images(self.ids[index], names, self.sizes[index], self.crowd_index[index], groups)
+        activities = [self.activities[i] for i in index.tolist()] if self.activities else ()
+        return Images(self.ids[index], names, self.sizes[index], self.crowd_index[index], groups, activities)
 
 
 @dataclasses.dataclass(frozen=True)
