@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from graphpose.errors import GraphposeError
-from graphpose.graphs.modes import pose_modes
+from graphpose.graphs.modes import named_modes, nearest_modes, pose_modes
 from graphpose.graphs.statistics import StatisticsAccumulator
 from graphpose.skeleton import Skeleton
 
@@ -67,3 +67,35 @@ def test_more_kinds_than_poses_are_refused():
     keypoints[0, 1:, 2] = 0
     with pytest.raises(GraphposeError, match="3 kinds of 2 poses with two labelled keypoints; 1 to 2 can be found"):
         pose_modes(keypoints, scale, STAR, 3)
+
+
+def test_persons_who_are_further_are_of_the_kind_that_found_persons_of_their_shape_are_of():
+    keypoints, scale, _ = persons((60, 30), mirrored=True, labelled=0.9)
+    modes = pose_modes(keypoints, scale, STAR, 2)
+    np.testing.assert_array_equal(nearest_modes(keypoints, scale, STAR, modes.centres), modes.kind)
+    more, their_scale, kind = persons((20, 20), mirrored=True, seed=9)
+    np.testing.assert_array_equal(nearest_modes(3 * more, 3 * their_scale, STAR, modes.centres), kind)
+
+
+def test_kinds_by_what_is_known_of_persons_have_their_names_and_statistics():
+    keypoints, scale, kind = persons((60, 30))
+    labels = ["standing" if one == 0 else "waving" for one in kind]
+    labels[0], labels[1], labels[2] = "", "rare", "rare"
+    modes = named_modes(keypoints, scale, STAR, labels, least=3)
+    assert modes.names == ("standing", "waving", "other")
+    np.testing.assert_array_equal(modes.kind, [2, 2, 2, *[0] * 57, *[1] * 30])
+    for number, statistics in enumerate(modes.statistics):
+        alone = StatisticsAccumulator(STAR)
+        alone.update(keypoints[modes.kind == number], scale[modes.kind == number])
+        np.testing.assert_array_equal(statistics.mean, alone.result().mean)
+        assert statistics.provenance["kind"] == modes.names[number]
+        assert "centre" not in statistics.provenance  # who is of which is not to be seen
+    assert np.linalg.norm(modes.centres[0] - (STANDING - STANDING.mean(0)), axis=1).max() < 0.05
+    assert named_modes(keypoints, scale, STAR, labels, least=1).names == ("standing", "waving", "rare", "other")
+
+
+def test_a_kind_of_single_keypoints_is_named():
+    keypoints, scale, kind = persons((5, 5))
+    keypoints[kind == 1, 1:, 2] = 0
+    with pytest.raises(GraphposeError, match=r"nobody of kind 'b' \(5 persons\) has two labelled keypoints"):
+        named_modes(keypoints, scale, STAR, ["ab"[one] for one in kind])
