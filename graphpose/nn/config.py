@@ -51,7 +51,7 @@ class PoseNetworkConfig:
             trunk of its own. A run then freezes the trunk and computes its features of the training images once.
         adjacency: "none" is the PifPaf baseline without graphs, "full" connects all keypoints and learns W_d alone; the
             other names are the columns of Table 1; or the file of one's own (.npy, .npz, .csv, .graphml, .json,
-            .adjlist), or package.module:function of skeleton and statistics. "soft_modes" and "modes" are "soft" and
+            .adjlist), or package.module:function of skeleton and statistics; "soft_modes" and "modes" are "soft" and
             "dynamic" with one A_s for each kind of poses, which a gate on the features weighs for each image.
         gamma: γ of Eq. 6.
         strides: feature strides that get a DGCN head each (Eq. 9); the heads read fields at the largest.
@@ -71,9 +71,9 @@ class PoseNetworkConfig:
         non_local: the spatial non-local block after the graph convolutions.
         upsample: sub-pixel factor of the heads; the fields' stride is max(strides) / upsample.
         statistics: "train" for the pose statistics (M_d of Eq. 5) of the run's training set, "shipped" for those that
-            come with graphpose, or the path of a file. None takes shipped ones where there are any for the keypoints,
-            and otherwise those of the training set. Kinds of poses are found in the training set ("train" or None) or
-            read from the folder of their files, which analysis/pose_modes.py writes.
+            come with graphpose, or the path of a file, or of a folder of kinds of poses. None takes shipped ones where
+            there are any for the keypoints, and otherwise those of the training set, in which kinds of poses are also
+            found where no folder is named (analysis/pose_modes.py writes one).
         norm_eps: ε of the backbone's batch norms; None for timm's. Imported weights with variances near zero mean
             something else under another ε.
         scale_activation: what makes the PIF's scale positive; "relu" is PifPaf's of 2019, whose scale may be 0.

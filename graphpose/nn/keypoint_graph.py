@@ -146,6 +146,8 @@ def configured_statistics(config: PoseNetworkConfig) -> PoseStatistics | None:
         )
     if config.statistics == "shipped":
         return shipped_statistics(config.skeleton)
+    if config.weighs_modes:
+        return pooled_statistics(configured_modes(config))
     if config.has_modes and Path(config.statistics).is_dir():
         return pooled_statistics(read_modes(config.statistics)).require(config.skeleton)
     return load_statistics(config.statistics).require(config.skeleton)

@@ -38,7 +38,15 @@ def test_kinds_of_a_run_are_those_of_its_training_set_unless_it_says_otherwise(t
     for number, kind in enumerate(expected, start=1):
         kind.save(tmp_path / f"kind-{number}.json")
     assert run_modes(settings_of(statistics=str(tmp_path)).network, train)[1].provenance["kind"] == "2 of 2"
+    assert run_statistics(settings_of(statistics=str(tmp_path)).network, train).provenance["kinds"] == [
+        "1 of 2",
+        "2 of 2",
+    ]
     assert run_modes(settings_of(modes=1).network, train) == ()
+    with pytest.raises(GraphposeError, match=r"modes=3 .* that folder has 2 kinds of poses; set modes=2"):
+        run_statistics(settings_of(modes=3, statistics=str(tmp_path)).network, train)
+    with pytest.raises(GraphposeError, match=r"folder of kinds of poses 'nowhere' does not exist"):
+        run_statistics(settings_of(statistics="nowhere").network, train)
     with pytest.raises(GraphposeError, match=r"modes=999 with statistics=train: 999 kinds of \d+ poses"):
         run_modes(settings_of(modes=999).network, train)
 
