@@ -3,7 +3,7 @@
 Data: as photographs; four passes of 7,522 views at 160 pixels are kept, 6 GB.
 Hours: the features take 20 minutes of one core (26 views a second); then an epoch of 7,522 views takes one to two
 minutes of one core (74 views a second with a dynamic graph, 143 without; `endtoend` makes 13).
-Score: none yet; `tables.py frozen` compares graphs on it.
+Score: docs/results.md; `tables.py frozen` compares graphs on it.
 
     GRAPHPOSE_DATA=/data/sets python experiments/run.py with frozen pretrained=WEIGHTS
 """
