@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from graphpose import __version__
 from graphpose.checksum import file_sha256
+from graphpose.data.annotations.table import SCALE_OF_HEAD
 from graphpose.data.cache import CachedDataset
 from graphpose.data.coco import CocoDataset
 from graphpose.data.dataset import PoseDataset
@@ -19,7 +21,7 @@ from graphpose.data.mix import MixedDataset
 from graphpose.errors import GraphposeError
 from graphpose.graphs.modes import PoseModes, pose_modes
 from graphpose.graphs.statistics import PoseStatistics, StatisticsAccumulator
-from graphpose.skeleton import Skeleton
+from graphpose.skeleton import ScaleRule, Skeleton
 
 
 @dataclasses.dataclass
@@ -112,9 +114,19 @@ def _of_records(dataset: PoseDataset, skeleton: Skeleton) -> _Persons:
     records = [record for record in dataset.ground_truth()["annotations"] if not record["iscrowd"]]
     keypoints = np.array([record["keypoints"] for record in records], np.float64)
     keypoints = keypoints.reshape(len(records), dataset.skeleton.num_keypoints, 3)
-    if skeleton.scale_rule == "sqrt_area":
-        scale = np.sqrt(np.array([record["area"] for record in records], np.float64))
-    else:
-        scale = np.array([np.hypot(*record["bbox"][2:]) for record in records], np.float64)
     labelled = (keypoints[:, :, 2] > 0).any(axis=1)
-    return _Persons(keypoints[labelled], scale[labelled])
+    return _Persons(keypoints[labelled], record_scales(records, skeleton.scale_rule)[labelled])
+
+
+def record_scales(records: Sequence[Mapping[str, Any]], rule: ScaleRule) -> np.ndarray:
+    """(N,) float64 s_n of Eq. 5 in pixels of annotations in COCO's format.
+
+    Args:
+        records: of a data set's ground truth, in which the area of a person measured in head sizes is (3.6 head
+            sizes)², see :mod:`graphpose.data.mpii`.
+        rule: how the skeleton measures persons.
+    """
+    if rule == "bbox_diagonal":
+        return np.array([np.hypot(*record["bbox"][2:]) for record in records], np.float64)
+    scale = np.sqrt(np.array([record["area"] for record in records], np.float64))
+    return scale / SCALE_OF_HEAD if rule == "head" else scale

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphpose.data.annotations.table import SCALE_OF_HEAD
 from graphpose.data.batch import Batch
 from graphpose.errors import GraphposeError
+from graphpose.graphs.dataset_statistics import record_scales
 from graphpose.graphs.mode_statistics import mode_centre
 from graphpose.graphs.modes import nearest_modes
 from graphpose.graphs.statistics import PoseStatistics
@@ -71,11 +71,7 @@ def modes_of_persons(
         raise GraphposeError("the kinds of poses were not found by shape, so that nothing tells who is of which")
     records = [one for one in ground_truth["annotations"] if not one["iscrowd"] and any(one["keypoints"][2::3])]
     keypoints = np.array([one["keypoints"] for one in records], np.float64).reshape(-1, skeleton.num_keypoints, 3)
-    if kinds[0].scale_rule == "bbox_diagonal":
-        scale = np.array([np.hypot(*one["bbox"][2:]) for one in records], np.float64)
-    else:
-        scale = np.sqrt(np.array([one["area"] for one in records], np.float64))
-        scale /= SCALE_OF_HEAD if kinds[0].scale_rule == "head" else 1
+    scale = record_scales(records, kinds[0].scale_rule)
     usable = np.isfinite(scale) & (scale > 0)
     image_ids = np.array([one["image_id"] for one in records], np.int64)
     return image_ids[usable], nearest_modes(keypoints[usable], scale[usable], skeleton, np.stack(known))

@@ -16,7 +16,7 @@ from graphpose.data.matched import MatchedDataset
 from graphpose.data.mix import MixedDataset
 from graphpose.data.mpii import MpiiDataset
 from graphpose.errors import GraphposeError
-from graphpose.graphs.dataset_statistics import dataset_statistics
+from graphpose.graphs.dataset_statistics import dataset_statistics, record_scales
 from graphpose.graphs.statistics import load_statistics, pose_statistics
 from graphpose.skeleton import COCO, Skeleton
 from tests.metrics.test_coco import truth_of
@@ -103,3 +103,11 @@ def test_a_set_without_any_pair_is_refused(tmp_path):
     alone[:, :, 2] = [2, 0, 0, 0]
     with pytest.raises(GraphposeError, match="none of 3 persons has two labelled keypoints of skeleton 'person'"):
         dataset_statistics(write(tmp_path / "a.json", alone, LEGS))
+
+
+def test_records_have_the_scale_of_each_rule():
+    records = [{"bbox": [5, 6, 30, 40], "area": 324.0}, {"bbox": [0, 0, 5, 12], "area": 81.0}]
+    assert record_scales(records, "sqrt_area").tolist() == [18.0, 9.0]
+    assert record_scales(records, "bbox_diagonal").tolist() == [50.0, 13.0]
+    assert record_scales(records, "head").tolist() == [5.0, 2.5]  # an area is (3.6 head sizes)²
+    assert record_scales([], "sqrt_area").shape == (0,)

@@ -20,6 +20,7 @@ from graphpose.nn.relations import learned_relations
 from graphpose.packed import pack
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
 from tests.nn.made_modes import kinds_of
+from tests.nn.made_weights import randomise
 
 K = COCO.num_keypoints
 SMALL = {"backbone": "test_resnet", "stem_pool": True}
@@ -31,17 +32,9 @@ def network_of(kinds=(), *, skeleton=COCO, seed: int = 0, **settings) -> PoseNet
     torch.manual_seed(seed)
     config = PoseNetworkConfig(**{**SMALL, "skeleton": skeleton, **settings})
     network = PoseNetwork(config, mode_statistics=kinds)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-            if name.endswith("running_var") or name.endswith("norm.weight"):
-                tensor.uniform_(0.5, 2.0, generator=generator)
-            elif name.endswith(("running_mean", "norm.bias", "W_d")):
-                tensor.normal_(generator=generator)
-            elif name.endswith("expand.weight"):
-                tensor.normal_(std=0.1, generator=generator)
-        if isinstance(network.keypoint_graph, ModeGraph):
-            network.keypoint_graph.gate.weight.normal_(std=1.0, generator=generator)
+    generator = randomise(network)
+    if isinstance(network.keypoint_graph, ModeGraph):
+        torch.nn.init.normal_(network.keypoint_graph.gate.weight, generator=generator)
     return network
 
 

@@ -14,6 +14,7 @@ from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.losses import PoseLoss
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
+from tests.nn.made_weights import randomise
 
 SMALL = {"backbone": "resnet10t", "stem_pool": True}
 ALL = ["none", "identity", "hand_crafted", "full", "soft", "dynamic"]
@@ -27,15 +28,7 @@ def small(**options) -> PoseNetwork:
 def trained(**options) -> PoseNetwork:
     """Random batch-norm statistics and relation weights, as if trained."""
     network = small(**options)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-            if name.endswith("running_var") or name.endswith("norm.weight"):
-                tensor.uniform_(0.5, 2.0, generator=generator)
-            elif name.endswith(("running_mean", "norm.bias", "W_d")):
-                tensor.normal_(generator=generator)
-            elif name.endswith("expand.weight"):
-                tensor.normal_(std=0.1, generator=generator)
+    randomise(network)
     return network.eval()
 
 
