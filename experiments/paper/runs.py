@@ -56,6 +56,8 @@ LATER_KEYS: dict[str, Any] = {
     "crowd.mosaic": 0.0,
     "crowd.paste": 0.0,
     "crowd.paste_size": [0.2, 0.6],
+    "crowd.mosaic_side": 2,
+    "augment.person_size": None,
     "tf32": "convolutions",
     "deterministic": False,
     "graph_layer": "dgcn",

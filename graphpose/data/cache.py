@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from graphpose.data.dataset import PoseDataset, Weighted
+from graphpose.data.dataset import DrawnByWeight, PoseDataset, Weighted
 from graphpose.data.loader import init_worker
 from graphpose.data.sample import Sample
 from graphpose.errors import GraphposeError
@@ -33,6 +33,8 @@ class CachedDataset:
         self.image_ids = dataset.image_ids
         if isinstance(dataset, Weighted):
             self.epoch_images, self.visits = dataset.epoch_images, dataset.visits
+        if isinstance(dataset, DrawnByWeight):
+            self.draw = dataset.draw
         self._samples: dict[int, Sample] = {}
 
     def __len__(self) -> int:

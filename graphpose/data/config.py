@@ -21,6 +21,10 @@ class AugmentConfig:
         long_edge: the image is first thought of as resized to this long edge in pixels (the size used in evaluation);
             ``scale`` is relative to that. None keeps the original size.
         scale: smallest and largest factor, drawn log-uniformly.
+        person_size: smallest and largest long side in pixels that the box of the person in view comes to have, drawn
+            log-uniformly in place of ``scale``, so that sets whose persons are of different sizes are seen alike. No
+            image is enlarged more than twofold for it; of images without a person the long edge is drawn. None leaves
+            the size to ``scale``.
         rotation: largest rotation to either side, degrees.
         flip: probability of a left–right mirror image.
         colour: strength of the colour jitter, 0 (none) to 1: changes of brightness, contrast and saturation by up to
@@ -30,6 +34,7 @@ class AugmentConfig:
 
     long_edge: int | None = 641
     scale: tuple[float, float] = (0.4, 2.0)
+    person_size: tuple[float, float] | None = None
     rotation: float = 10.0
     flip: float = 0.5
     colour: float = 0.5
@@ -40,6 +45,10 @@ class AugmentConfig:
             raise GraphposeError(f"augmentation long_edge {self.long_edge} must be a positive number of pixels")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise GraphposeError(f"augmentation scale {self.scale} must be two positive factors, the smaller first")
+        if self.person_size is not None and not 0 < self.person_size[0] <= self.person_size[1]:
+            raise GraphposeError(
+                f"augmentation person_size {self.person_size} must be two positive numbers of pixels, the smaller first"
+            )
         if not 0 <= self.rotation <= 180:
             raise GraphposeError(f"augmentation rotation {self.rotation} must lie between 0 and 180 degrees")
         for key in ("flip", "colour", "degrade"):
@@ -123,7 +132,9 @@ class CrowdConfig:
     """How often training images are composed of several.
 
     Attributes:
-        mosaic: probability of a mosaic of two or four images.
+        mosaic: probability of a mosaic of several images.
+        mosaic_side: most images of a mosaic beside and above one another; 2 makes mosaics of two and four images, 3
+            also of six and nine, and so on: as many rows as columns, or one more or less.
         paste: probability that the box of another image's person is pasted into the image or the mosaic.
         paste_size: smallest and largest longer side of a pasted box, as shares of the input's edge.
     """
@@ -131,10 +142,13 @@ class CrowdConfig:
     mosaic: float = 0.0
     paste: float = 0.0
     paste_size: tuple[float, float] = (0.2, 0.6)
+    mosaic_side: int = 2
 
     def __post_init__(self) -> None:
         for key in ("mosaic", "paste"):
             if not 0 <= getattr(self, key) <= 1:
                 raise GraphposeError(f"crowd {key} {getattr(self, key)} must lie between 0 and 1")
+        if self.mosaic_side < 2:
+            raise GraphposeError(f"crowd mosaic_side {self.mosaic_side} must be at least 2")
         if not 0 < self.paste_size[0] <= self.paste_size[1] <= 1:
             raise GraphposeError(f"crowd paste_size {self.paste_size} must be two shares of 1, the smaller first")

@@ -53,3 +53,12 @@ class Weighted(Protocol):
     def visits(self, seed: int, epoch: int) -> np.ndarray:
         """(epoch_images, 2) image indices of an epoch in their order, and how often each has been in it before."""
         ...
+
+
+@runtime_checkable
+class DrawnByWeight(Protocol):
+    """A data set some of whose images are to be seen more often than others, also as parts of composed images."""
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Index of a random image."""
+        ...

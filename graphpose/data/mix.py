@@ -62,10 +62,11 @@ class MixedDataset:
         self.first = np.cumsum([0, *map(len, self.datasets)])
         self.weights = np.array(weights, np.float64)
         shares = self.weights * np.diff(self.first)
+        self.shares = shares / shares.sum()
         self.epoch_images = round(shares.sum()) if epoch_images is None else epoch_images
         if self.epoch_images < 1:
             raise GraphposeError(f"an epoch of {self.epoch_images} images; at least 1 is needed")
-        self.quotas = _whole_numbers(shares / shares.sum() * self.epoch_images, self.epoch_images)
+        self.quotas = _whole_numbers(self.shares * self.epoch_images, self.epoch_images)
 
     @property
     def image_ids(self) -> list[int]:
@@ -101,6 +102,11 @@ class MixedDataset:
         visit = _earlier_equals(indices)
         order = np.random.default_rng([seed, epoch]).permutation(len(indices))
         return np.stack([indices, visit], axis=1)[order]
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Index of a random image, whose set is drawn by weight · images."""
+        number = int(rng.choice(len(self.datasets), p=self.shares))
+        return int(rng.integers(self.first[number], self.first[number + 1]))
 
     def lines(self) -> list[str]:
         """What each set brings and what is known in it, for people."""

@@ -8,11 +8,12 @@ the image's edge does; each view keeps its own ignore mask and its own knowledge
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
 from graphpose.data.config import CrowdConfig
-from graphpose.data.dataset import PoseDataset
+from graphpose.data.dataset import DrawnByWeight, PoseDataset
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import TrainTransform, Warped, invert_affine, warp_sample
 
@@ -41,7 +42,7 @@ class CrowdTransform:
 
     Args:
         transform: draws the view of each image, and the colours of the whole.
-        dataset: the other images are drawn from it.
+        dataset: the other images are drawn from it, those of a mix by weight.
         config: how often.
     """
 
@@ -61,7 +62,7 @@ class CrowdTransform:
         if not (mosaic or paste):
             return self.transform(sample, rng)
         if mosaic:
-            rectangles = draw_tiles(size, rng)
+            rectangles = draw_tiles(size, rng, self.config.mosaic_side)
             order = rng.permutation(len(rectangles))
             views = [
                 self._draw_tile(sample if number == 0 else self._draw_other(rng), rectangles[place], rng)
@@ -76,7 +77,9 @@ class CrowdTransform:
         return self.transform.finish(compose(views, size), rng)
 
     def _draw_other(self, rng: np.random.Generator) -> Sample:
-        return self.dataset[int(rng.integers(len(self.dataset)))]
+        dataset = self.dataset
+        index = dataset.draw(rng) if isinstance(dataset, DrawnByWeight) else int(rng.integers(len(dataset)))
+        return self.dataset[index]
 
     def _draw_tile(self, sample: Sample, rectangle: Rectangle, rng: np.random.Generator) -> View:
         """A view of the transform, made as small as the tile's longer side and centred in it."""
@@ -108,13 +111,23 @@ class CrowdTransform:
         return View(sample, matrix, self.transform.flip if mirrored else None, (left, top, left + width, top + height))
 
 
-def draw_tiles(size: int, rng: np.random.Generator) -> list[Rectangle]:
-    """Two or four rectangles that fill a square of ``size`` pixels; each cut lies in the middle 0.4 of a side."""
-    x, y = (round(size * share) for share in rng.uniform(0.3, 0.7, size=2))
-    kind = rng.integers(3)
-    columns = [(0, x), (x, size)] if kind != 1 else [(0, size)]
-    rows = [(0, y), (y, size)] if kind != 0 else [(0, size)]
+def draw_tiles(size: int, rng: np.random.Generator, side: int = 2) -> list[Rectangle]:
+    """Rectangles that fill a square of ``size`` pixels, row by row; at most ``side`` of them in a row or column.
+
+    There are as many columns as rows or one more or less, and each cut is off its even place by at most 0.4 of what an
+    even tile has there.
+    """
+    offsets = rng.uniform(-0.4, 0.4, size=(2, side - 1))
+    grids = [(n + 1, n) for n in range(1, side)] + [(n, n + 1) for n in range(1, side)]
+    grids += [(n, n) for n in range(2, side + 1)]
+    columns, rows = map(_cut, (size, size), grids[rng.integers(len(grids))], offsets)
     return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
+
+
+def _cut(size: int, count: int, offsets: np.ndarray) -> list[tuple[int, int]]:
+    """``size`` pixels in ``count`` parts, whose cuts are off by ``offsets`` of an even part."""
+    cuts = [round(size * (number + offset) / count) for number, offset in zip(range(1, count), offsets, strict=False)]
+    return list(itertools.pairwise([0, *cuts, size]))
 
 
 def compose(views: list[View], size: int) -> Warped:

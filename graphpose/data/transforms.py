@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOST_ENLARGED = 2.0  # beyond, an image only becomes blurred
 FILL = tuple(round(255 * m) for m in IMAGENET_MEAN)
 
 
@@ -97,12 +98,14 @@ class TrainTransform:
         """The affine map of a random view, and where it mirrors, the permutation of the keypoints."""
         mirrored = bool(rng.random() < self.config.flip)
         height, width = sample.image.shape[:2]
-        low, high = self.config.scale
-        scale = math.exp(rng.uniform(math.log(low), math.log(high)))
-        if self.config.long_edge is not None:
-            scale *= self.config.long_edge / max(height, width)
+        low, high = self.config.person_size or self.config.scale
+        size = math.exp(rng.uniform(math.log(low), math.log(high)))
         angle = math.radians(rng.uniform(-self.config.rotation, self.config.rotation))
-        focus = self._draw_focus(sample, rng)
+        focus, extent = self._draw_focus(sample, rng)
+        if self.config.person_size is not None:
+            scale = min(size / extent, MOST_ENLARGED)
+        else:
+            scale = size if self.config.long_edge is None else size * self.config.long_edge / max(height, width)
         # Where the focus comes to lie in the crop: its middle half, then moved so that the crop stays inside.
         place = rng.uniform(0.25, 0.75, size=2) * self.size
         centre = np.array([width / 2, height / 2])
@@ -113,15 +116,20 @@ class TrainTransform:
         view_centre = (start + self.size / 2) / scale - 0.5  # original pixels
         return view_matrix(view_centre, scale, angle, mirrored, self.size), self.flip if mirrored else None
 
-    def _draw_focus(self, sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    def _draw_focus(self, sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        """The middle of a person's labelled keypoints, and the long side of the box around person and keypoints; a
+        point anywhere and the image's long edge where there is nobody."""
         persons = sample.persons
         targets = np.flatnonzero((persons.keypoints[:, :, 2] > 0).any(axis=1) & ~persons.iscrowd)
         if len(targets) == 0:
             height, width = sample.image.shape[:2]
-            return rng.uniform((0, 0), (width, height)) - 0.5
-        keypoints = persons.keypoints[rng.choice(targets)]
+            return rng.uniform((0, 0), (width, height)) - 0.5, max(height, width)
+        person = rng.choice(targets)
+        keypoints = persons.keypoints[person]
         labelled = keypoints[keypoints[:, 2] > 0, :2]
-        return (labelled.min(axis=0) + labelled.max(axis=0)) / 2
+        low, high = labelled.min(axis=0), labelled.max(axis=0)
+        # a box may be missing, and a single keypoint spans nothing
+        return (low + high) / 2, max(1.0, float(persons.bbox[person, 2:].max()), float((high - low).max()))
 
 
 class EvalTransform:

@@ -12,10 +12,11 @@ import torch
 
 from graphpose.cli import main
 from graphpose.data.cache import CachedDataset
-from graphpose.data.config import AugmentConfig, TrainSetConfig
+from graphpose.data.config import AugmentConfig, CrowdConfig, TrainSetConfig
 from graphpose.data.loader import make_loader
 from graphpose.data.matched import MatchedDataset, PseudoLabels
 from graphpose.data.mix import MixedDataset, open_mix
+from graphpose.data.mosaic import CrowdTransform
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import EvalTransform, TrainTransform
 from graphpose.errors import GraphposeError
@@ -228,6 +229,29 @@ def test_a_resumed_epoch_goes_on_with_the_same_batches() -> None:
     for first, second in zip(whole[2:], rest, strict=True):
         assert torch.equal(first.keypoints, second.keypoints)
         assert torch.equal(first.to_original, second.to_original)
+
+
+@pytest.mark.parametrize("wrap", [lambda mix: mix, CachedDataset])
+def test_the_other_images_of_a_mosaic_are_drawn_by_weight(wrap: Any) -> None:
+    mix = wrap(mix_of(4, 12, weights=(9, 1)))  # shares 3/4 and 1/4
+    rng = np.random.default_rng(0)
+    drawn = np.array([mix.draw(rng) for _ in range(4000)])
+    assert abs((drawn < 4).mean() - 0.75) < 0.03
+    counts = np.bincount(drawn, minlength=16)
+    assert counts[:4].min() > 600
+    assert counts[4:].min() > 40
+
+
+def test_the_other_images_of_a_mosaic_are_those_drawn_by_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    mix, asked = mix_of(4, 12, weights=(27, 1)), list[int]()  # shares 9/10 and 1/10
+    read = MixedDataset.__getitem__
+    monkeypatch.setattr(MixedDataset, "__getitem__", lambda self, index: asked.append(index) or read(self, index))
+    transform = CrowdTransform(TrainTransform(32, LEGS, AugmentConfig()), mix, CrowdConfig(mosaic=1))
+    first = read(mix, 5)
+    for seed in range(300):
+        transform(first, np.random.default_rng(seed))
+    assert len(asked) > 300  # one or three others
+    assert abs((np.array(asked) < 4).mean() - 0.9) < 0.05
 
 
 def test_without_shuffling_a_mix_is_read_in_order_once() -> None:

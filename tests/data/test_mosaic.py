@@ -92,16 +92,27 @@ def test_most_compositions_hold_several_persons() -> None:
     assert max(len(warped.sample.persons) for warped in made) == 4
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(8, 400), st.integers(0, 2**32 - 1))
-def test_tiles_fill_the_square_once(size: int, seed: int) -> None:
-    tiles = draw_tiles(size, np.random.default_rng(seed))
-    assert len(tiles) in (2, 4)
+@settings(max_examples=80, deadline=None)
+@given(st.integers(24, 400), st.integers(2, 4), st.integers(0, 2**32 - 1))
+def test_tiles_fill_the_square_once(size: int, side: int, seed: int) -> None:
+    tiles = draw_tiles(size, np.random.default_rng(seed), side)
+    columns, rows = (len({(tile[first], tile[first + 2]) for tile in tiles}) for first in (0, 1))
+    assert len(tiles) == columns * rows
+    assert max(columns, rows) in range(2, side + 1)
+    assert abs(columns - rows) <= 1
     covered = np.zeros((size, size), int)
     for left, top, right, bottom in tiles:
         covered[top:bottom, left:right] += 1
-        assert min(right - left, bottom - top) >= 0.29 * size - 1
+        # both cuts of a tile may be off by 0.4 of an even tile
+        assert 0.19 * size / columns - 1 <= right - left <= 1.81 * size / columns + 1
+        assert 0.19 * size / rows - 1 <= bottom - top <= 1.81 * size / rows + 1
     assert (covered == 1).all()
+
+
+def test_every_grid_of_a_side_is_drawn() -> None:
+    rng = np.random.default_rng(0)
+    assert {len(draw_tiles(100, rng)) for _ in range(50)} == {2, 4}
+    assert {len(draw_tiles(100, rng, 3)) for _ in range(100)} == {2, 4, 6, 9}
 
 
 def test_a_tile_moves_keypoints_and_box_by_its_corner_and_cuts_what_lies_outside() -> None:
@@ -244,7 +255,12 @@ def test_the_same_bytes_for_every_number_of_workers_and_bad_partners_are_named(w
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"mosaic": 1.5}, "mosaic 1.5"), ({"paste": -1}, "paste -1"), ({"paste_size": (0.5, 0.2)}, "paste_size")],
+    [
+        ({"mosaic": 1.5}, "mosaic 1.5"),
+        ({"paste": -1}, "paste -1"),
+        ({"paste_size": (0.5, 0.2)}, "paste_size"),
+        ({"mosaic_side": 1}, "mosaic_side 1 must be at least 2"),
+    ],
 )
 def test_impossible_settings_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(GraphposeError, match=message):

@@ -282,6 +282,38 @@ def test_a_smaller_image_lies_whole_inside_of_the_crop() -> None:
         assert (warped.persons.keypoints[0, 0, 2]) == 2
 
 
+def test_the_person_in_view_gets_a_size_whatever_the_image_had() -> None:
+    config = AugmentConfig(long_edge=77, scale=(9, 9), person_size=(30, 90))
+    for height in (75, 150, 1500):  # persons of 50, 100 and 1000 pixels
+        factor = height / 150
+        sample = blob_sample(factor * np.array([[60.0, 40.0], [160.0, 80.0]]), height=height, width=round(200 * factor))
+        sample.persons.bbox *= factor
+        sizes = []
+        for seed in range(60):
+            warped = TrainTransform(97, COCO, config)(sample, np.random.default_rng(seed))
+            sizes.append(100 * factor / affine_scale(warped.to_original))
+        assert 30 <= min(sizes) < 34
+        assert 78 < max(sizes) <= 90 + 1e-9
+        assert abs(np.median(np.log(sizes)) - np.log(30 * 90) / 2) < 0.2
+
+
+def test_small_persons_and_lone_keypoints_are_enlarged_twofold_at_most() -> None:
+    config = AugmentConfig(person_size=(90, 90))
+    for points in (np.array([[50.0, 40.0], [60.0, 45.0]]), np.array([[50.0, 40.0]])):
+        sample = blob_sample(points)
+        sample.persons.bbox[:] = 0  # as where an annotation has none
+        warped = TrainTransform(97, COCO, config)(sample, np.random.default_rng(0))
+        assert 1 / affine_scale(warped.to_original) == pytest.approx(2)
+
+
+def test_of_an_image_without_persons_the_long_edge_is_drawn() -> None:
+    sample = blob_sample(np.array([[20.0, 20.0]]))
+    sample.persons = Persons.empty(17)
+    config = AugmentConfig(person_size=(50, 50))
+    warped = TrainTransform(100, COCO, config)(sample, np.random.default_rng(0))
+    assert 200 / affine_scale(warped.to_original) == pytest.approx(50)
+
+
 def test_an_image_without_persons_is_cropped_too() -> None:
     sample = blob_sample(np.array([[20.0, 20.0]]))
     sample.persons = Persons.empty(17)
@@ -330,6 +362,8 @@ def test_colours_stay_as_they_are_at_strength_zero_and_moderate_at_one() -> None
         ({"colour": -0.1}, "augmentation colour"),
         ({"degrade": 2}, "augmentation degrade 2"),
         ({"long_edge": 0}, "augmentation long_edge 0"),
+        ({"person_size": (90, 30)}, "augmentation person_size"),
+        ({"person_size": (0, 30)}, "augmentation person_size"),
     ],
 )
 def test_impossible_augmentation_is_refused_by_key(setting: dict, message: str) -> None:
