@@ -1,7 +1,8 @@
-"""Weights of a network of one skeleton for a network of another.
+"""Weights of a network of one skeleton for a network of another, or of one whose fields have another stride.
 
 The trunk knows nothing of keypoints and is taken whole. Heads and graph modules have channels of their own for each
-keypoint and limb: those of keypoints that both skeletons name are taken, and those of limbs whose two ends are.
+keypoint and limb: those of keypoints that both skeletons name are taken, and those of limbs whose two ends are. Heads
+of another sub-pixel factor begin anew.
 """
 
 from __future__ import annotations
@@ -83,18 +84,22 @@ def _parts(skeleton: Skeleton) -> dict[tuple[str, str], int]:
 
 
 @torch.no_grad()
-def transfer(network: PoseNetwork, weights: Mapping[str, Tensor], source: Skeleton) -> Correspondence:
-    """Give a network what it has in common with the weights of another skeleton.
+def transfer(
+    network: PoseNetwork, weights: Mapping[str, Tensor], source: Skeleton, upsample: int | None = None
+) -> Correspondence:
+    """Give a network what it has in common with the weights of another skeleton, or of the same with other heads.
 
     Taken are the trunk; the heads' channels of common keypoints and limbs; of the graph modules, where both have them,
     the channels of common keypoints and the relations W_d among these. All else stays as the network began: a keypoint
     that is new adds nothing to the features yet, and the non-local blocks, which mix all keypoints, begin as the
-    identity.
+    identity where the skeletons are not the same.
 
     Args:
         network: of the new skeleton, with the settings of the network that ``weights`` are of; changed in place.
         weights: state dict of a network of ``source``.
         source: its skeleton.
+        upsample: sub-pixel factor of the heads that ``weights`` has; None where it is the network's. Heads of another
+            are not taken.
 
     Returns:
         What was taken.
@@ -104,9 +109,13 @@ def transfer(network: PoseNetwork, weights: Mapping[str, Tensor], source: Skelet
     """
     common = correspondence(source, network.spec.skeleton)
     own = network.state_dict()
+    same = source.same_channels(network.spec.skeleton)
+    fresh_heads = upsample not in (None, network.config.upsample)
     for name, tensor in own.items():
         part = name.split(".")[0]
-        if part == "backbone":
+        if part in ("pif_head", "paf_head") and fresh_heads:
+            continue
+        if part == "backbone" or (same and part in ("pif_pyramid", "paf_pyramid") and name in weights):
             _require(name, weights, tensor.shape)
             tensor.copy_(weights[name])
         elif part == "pif_head":

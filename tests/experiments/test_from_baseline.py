@@ -24,6 +24,7 @@ from graphpose.packed import pack
 from graphpose.skeleton import CROWDPOSE
 from tests.experiments.in_process import import_run, launch
 from tests.experiments.test_resume import TINY, at_step
+from tests.nn.made_weights import randomise
 from tests.openpifpaf.originals import original, write
 
 # what a file of OpenPifPaf v0.8 brings along and no run has to name
@@ -117,17 +118,38 @@ def test_without_graphs_a_baseline_is_trained_on_itself(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "resnet18", "upsample": 2}, r"is a network with backbone=test_resnet upsample=4, but the run "
-                                                  r"has backbone=resnet18, upsample=2; set backbone=test_resnet ups"),
+        ({"backbone": "resnet18", "stem_pool": False}, r"is a network with backbone=test_resnet stem_pool=True, but "
+                                                       r"the run has backbone=resnet18, stem_pool=False; set"),
         ({"strides": [16, 8]}, r"strides=\[16\], but the run has strides=\(16, 8\)"),
         ({"scale_factor": 0.5}, r"scale_factor=0\.93, but the run has scale_factor=0\.5"),
-        ({"skeleton": CROWDPOSE, "upsample": 2}, r"is a network with upsample=4, but the run has upsample=2"),
+        ({"skeleton": CROWDPOSE, "dilate": True}, r"is a network with dilate=False, but the run has dilate=True"),
+        ({"upsample": 2, "dilate": True}, r"is a network with dilate=False, but the run has dilate=True"),
     ],
 )  # fmt: skip
 def test_a_baseline_that_does_not_fit_the_run_is_refused_by_what_to_set(tmp_path, changes, message):
     write_baseline(tmp_path / "baseline.pt")
     with pytest.raises(GraphposeError, match=message):
         begin(tmp_path / "baseline.pt", **changes)
+
+
+@pytest.mark.parametrize("adjacency", ["none", "dynamic"])
+def test_heads_of_another_stride_begin_anew_on_the_same_features(tmp_path, capsys, adjacency):
+    trained = write_baseline(tmp_path / "baseline.pt", dataclasses.replace(DEMO, adjacency=adjacency))
+    if adjacency == "dynamic":
+        randomise(trained)
+        save_checkpoint(tmp_path / "baseline.pt", trained, trained.config)
+    network = begin(tmp_path / "baseline.pt", adjacency=adjacency, upsample=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("the trunk, 17 of 17 keypoints and 19 of 19 limbs of skeleton 'coco' are taken over")
+    assert lines[-1] == "  the heads begin anew: fields at stride 8, where those of baseline.pt are at stride 4"
+    state, theirs = network.state_dict(), trained.state_dict()
+    taken = [name for name in state if name.split(".")[0] in ("backbone", "pif_pyramid", "paf_pyramid")]
+    assert any(".non_local." in name for name in taken) == (adjacency == "dynamic")
+    assert all(torch.equal(state[name], theirs[name]) for name in taken)
+    assert network.config.field_stride == 8
+    fresh = state["pif_head.conv.weight"]
+    assert fresh.shape == (17 * 5 * 4, *theirs["pif_head.conv.weight"].shape[1:])
+    assert 0.005 < fresh.std() < 0.02
 
 
 def test_a_network_with_graphs_is_gone_on_with_whole_or_packed(tmp_path):
