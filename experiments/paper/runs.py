@@ -57,6 +57,7 @@ LATER_KEYS: dict[str, Any] = {
     "crowd.paste": 0.0,
     "crowd.paste_size": [0.2, 0.6],
     "crowd.mosaic_side": 2,
+    "frozen_stride": 0,
     "augment.person_size": None,
     "tf32": "convolutions",
     "deterministic": False,

@@ -93,18 +93,33 @@ class Backbone(nn.Module):
         if path is not None:
             load_weights(self.features.model, path)
 
-    def freeze(self, weights: bool = True, statistics: bool = True) -> None:
+    def freeze(self, weights: bool = True, statistics: bool = True, up_to: int = 0) -> None:
         """Freeze or thaw the parameters and the batch norms' statistics; call after ``train()``.
 
         Parameters that the features do not read, as of a stage that is computed further than needed, are never thawed:
         they get no gradient, which several ranks would wait for.
+
+        Args:
+            weights: all parameters.
+            statistics: of all batch norms.
+            up_to: a stride of the model; both of everything that its features depend on, whatever the others say. 0 for
+                nothing.
+
+        Raises:
+            GraphposeError: the model has no features at that stride.
         """
-        unread = set() if weights else _unread(*self._built)
+        frozen = _read(*self._built[:3], (self._level(up_to),)) if up_to else set()
+        thawed = set() if weights else _read(*self._built) - frozen
         for name, parameter in self.features.named_parameters():
-            parameter.requires_grad_(not weights and name not in unread)
-        for module in self.modules():
+            parameter.requires_grad_(name in thawed)
+        for name, module in self.features.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.train(self.training and not statistics)
+                module.train(self.training and not statistics and f"{name}.weight" not in frozen)
+
+    def _level(self, stride: int) -> int:
+        """Index of the model's last stage of a stride."""
+        name, stem_pool, dilate, _ = self._built
+        return _stages(name, (stride,), stem_pool, dilate, _measure(name, stem_pool, dilate).levels)[stride]
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Features by stride.
@@ -153,7 +168,7 @@ class GivenFeatures(nn.Module):
         self.channels = {stride: channels}
         self.input_channels, self.input_stride = channels, stride
 
-    def freeze(self, weights: bool = True, statistics: bool = True) -> None:
+    def freeze(self, weights: bool = True, statistics: bool = True, up_to: int = 0) -> None:
         """Nothing is here to be frozen."""
 
     def forward(self, features: Tensor) -> dict[int, Tensor]:
@@ -290,8 +305,8 @@ def _shapes(
 
 
 @functools.cache
-def _unread(name: str, stem_pool: bool, dilate: bool, indices: tuple[int, ...]) -> set[str]:
-    """Names of the parameters that no feature depends on; found on the graph of a pass without numbers."""
+def _read(name: str, stem_pool: bool, dilate: bool, indices: tuple[int, ...]) -> set[str]:
+    """Names of the parameters that features depend on; found on the graph of a pass without numbers."""
     with torch.device("meta"), torch.enable_grad():
         measured = _measure(name, stem_pool, dilate)
         model = _create(name, stem_pool, dilate, out_indices=indices, **dict(measured.options)).eval()
@@ -303,4 +318,4 @@ def _unread(name: str, stem_pool: bool, dilate: bool, indices: tuple[int, ...]) 
             visited.add(node)
             read.add(id(getattr(node, "variable", None)))  # a leaf's
             waiting += [following for following, _ in node.next_functions]
-    return {name for name, parameter in model.named_parameters() if id(parameter) not in read}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in read}

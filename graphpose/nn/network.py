@@ -244,14 +244,18 @@ class PoseNetwork(nn.Module):
             raise GraphposeError("a folded network has no graph to learn; train the network it was folded from")
         return super().train(mode)
 
-    def freeze_backbone(self, weights: bool = True, statistics: bool = True) -> None:
+    def freeze_backbone(self, weights: bool = True, statistics: bool = True, up_to: int = 0) -> None:
         """Freeze or thaw the backbone; call after ``train()``, which puts batch norm back into training.
 
         Args:
             weights: its parameters get no gradient; those that the features do not read never do.
             statistics: its batch norms stay in evaluation mode.
+            up_to: stride; all that its features at this stride depend on is frozen anyway. 0 for nothing.
+
+        Raises:
+            GraphposeError: it has no features at that stride.
         """
-        self.backbone.freeze(weights, statistics)
+        self.backbone.freeze(weights, statistics, up_to)
 
     def seed_graphs(self, seed: int) -> None:
         """Start the draws of dynamic graphs anew from a seed."""

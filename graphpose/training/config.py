@@ -26,6 +26,8 @@ class TrainConfig:
         milestones: epochs of the drops of "step".
         warmup_epochs: epochs, or a fraction of one, in which the learning rate rises linearly from a hundredth.
         frozen_backbone_epochs: first epochs in which the backbone does not learn.
+        frozen_stride: the backbone's stages up to this stride, 4 for a ResNet's stem and first stage, never learn,
+            neither weights nor batch norms, which saves their way back; 0 for none.
         freeze_batch_norm: keep the backbone's batch-norm statistics as they were pretrained.
         ema_decay: of the averaged weights, 0 for none; early on it is min(decay, (1 + n) / (10 + n)) after n steps.
         clip_norm: largest norm of the gradient, 0 for no clipping.
@@ -57,6 +59,7 @@ class TrainConfig:
     milestones: tuple[int, ...] = (75, 90)
     warmup_epochs: float = 1.0
     frozen_backbone_epochs: int = 1
+    frozen_stride: int = 0
     freeze_batch_norm: bool = True
     ema_decay: float = 0.999
     clip_norm: float = 0.0
@@ -96,6 +99,7 @@ class TrainConfig:
             require(getattr(self, name) >= 0, f"{name}={getattr(self, name)} must not be negative")
         require(self.evaluate_every >= 1, f"evaluate_every={self.evaluate_every} must be at least 1")
         require(self.warmup_epochs >= 0, f"warmup_epochs={self.warmup_epochs} must not be negative")
+        require(self.frozen_stride >= 0, f"frozen_stride={self.frozen_stride} must not be negative")
         require(
             self.frozen_backbone_epochs < self.epochs or self.frozen_backbone_epochs == 0,
             f"frozen_backbone_epochs={self.frozen_backbone_epochs} leaves nothing of epochs={self.epochs} to train the "

@@ -268,7 +268,9 @@ class Trainer:
         """Training mode, with the backbone frozen and its batch norm in evaluation mode where that is asked for."""
         self.network.train()
         frozen = self.epoch < self.config.frozen_backbone_epochs
-        self.network.freeze_backbone(weights=frozen, statistics=frozen or self.config.freeze_batch_norm)
+        self.network.freeze_backbone(
+            weights=frozen, statistics=frozen or self.config.freeze_batch_norm, up_to=self.config.frozen_stride
+        )
         if self._wrapped_for != frozen:  # gradients of other parameters are exchanged from here on
             self._model = self.ranks.wrap(self.network)
             if self.config.compile:

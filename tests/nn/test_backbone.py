@@ -242,6 +242,44 @@ def test_every_parameter_that_learns_gets_a_gradient(name):
     assert thawed == sum(p.grad is not None for p in backbone.parameters()) > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "stem_pool", "stride", "frozen"),
+    [
+        ("resnet18", True, 4, ("conv1", "bn1", "layer1")),
+        ("resnet18", True, 2, ("conv1", "bn1")),
+        ("resnet18", False, 4, ("conv1", "bn1", "layer1", "layer2")),
+        ("efficientnet_lite0", False, 4, ("conv_stem", "bn1", "blocks.0", "blocks.1")),
+    ],
+)
+def test_stages_up_to_a_stride_stay_as_they_are_while_the_others_learn(name, stem_pool, stride, frozen):
+    backbone = Backbone(name, (16,), stem_pool=stem_pool).train()
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # timm begins residual branches at 0, which stops their gradients
+            torch.nn.init.uniform_(module.weight, 0.5, 1.0)
+    backbone.freeze(weights=False)
+    learning = {key for key, parameter in backbone.features.model.named_parameters() if parameter.requires_grad}
+    backbone.train()
+    backbone.freeze(weights=False, statistics=False, up_to=stride)
+    before = {key: tensor.clone() for key, tensor in backbone.features.model.state_dict().items()}
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=0.1)
+    backbone(torch.randn(4, 3, 64, 64))[16].square().sum().backward()
+    optimizer.step()
+    after = backbone.features.model.state_dict()
+    changed = {key for key in before if not torch.equal(after[key], before[key])}
+    of_frozen = {key for key in before if key.startswith(tuple(f"{part}." for part in frozen))}
+    assert of_frozen
+    assert not changed & of_frozen
+    assert learning - of_frozen <= changed
+    statistics = {key for key in changed if key.endswith("running_mean")}
+    assert {key.replace("running_mean", "weight") for key in statistics} <= learning - of_frozen
+    assert statistics
+
+
+def test_a_stride_that_the_model_lacks_cannot_be_frozen():
+    with pytest.raises(GraphposeError, match="no features at stride 3, only at 2, 4, 8"):
+        Backbone("resnet18", (16,), stem_pool=True).freeze(up_to=3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "strides", "multiple"),

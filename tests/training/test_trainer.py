@@ -92,6 +92,20 @@ def test_the_backbone_rests_in_the_first_epoch_and_learns_in_the_second():
 
 
 @pytest.mark.slow
+def test_stages_up_to_the_frozen_stride_rest_in_every_epoch():
+    trainer = make_trainer(dataclasses.replace(QUICK, frozen_stride=8))
+    before = {name: tensor.clone() for name, tensor in trainer.network.backbone.state_dict().items()}
+    for _ in range(2):
+        trainer.train_epoch()
+    changed = {
+        name.split(".")[2]  # features.model.s3.…
+        for name, tensor in trainer.network.backbone.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert changed == {"s3"}
+
+
+@pytest.mark.slow
 def test_relation_weights_change_in_training():
     trainer = make_trainer()
     before = {n: p.clone() for n, p in trainer.network.named_parameters() if n.endswith("W_d")}
