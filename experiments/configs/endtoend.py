@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.configs import photographs
+from experiments.configs import frozen, photographs
 
-CONFIG: dict[str, Any] = photographs.CONFIG | {
+CONFIG: dict[str, Any] = photographs.CONFIG | frozen.VIEWS | {
     "image_size": 160,
     "long_edge": 192,
     "upsample": 2,
     "epochs": 6,
     "evaluate_every": 6,
     "contact_sheet_images": 0,
-    "augment": photographs.CONFIG["augment"] | {"long_edge": 160},
-}
+}  # fmt: skip

@@ -13,8 +13,16 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.configs import photographs
+from experiments.configs.defaults import GROUPS
 
-CONFIG: dict[str, Any] = photographs.CONFIG | {
+# What both studies' networks are shown, at the size of the images; `photographs` may go on without them.
+VIEWS: dict[str, Any] = {
+    "crowd": GROUPS["crowd"] | {"mosaic": 0.15, "paste": 0.1},
+    "augment": GROUPS["augment"]
+    | {"long_edge": 160, "scale": [0.7, 1.4], "rotation": 30.0, "colour": 0.5, "degrade": 0.0},
+}
+
+CONFIG: dict[str, Any] = photographs.CONFIG | VIEWS | {
     "given_features": True,
     "image_size": 160,  # sizes are multiples of the features' stride
     "long_edge": 192,
@@ -24,5 +32,4 @@ CONFIG: dict[str, Any] = photographs.CONFIG | {
     "evaluate_every": 8,
     "learning_rate": 2e-3,  # nothing that is pretrained learns
     "contact_sheet_images": 0,  # there are no images
-    "augment": photographs.CONFIG["augment"] | {"long_edge": 160},
-}
+}  # fmt: skip
