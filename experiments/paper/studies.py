@@ -1,8 +1,8 @@
 """Two studies on photographs: whether a graph helps on real people, with a control and the power to tell.
 
 ``frozen`` compares many graphs on a frozen trunk's features (``frozen_lite0`` on those of a light one), ``endtoend`` a
-few with the trunk trained. Their control is a DGCM without a graph (``graph_layer=convolution``): what a graph brings is
-what it has beyond that, for every DGCM brings two 3×3 convolutions and a non-local block, too.
+few with the trunk trained. Their control is a DGCM without a graph (``graph_layer=convolution``): what a graph brings
+is what it has beyond that, for every DGCM brings two 3×3 convolutions and a non-local block, too.
 """
 
 from __future__ import annotations
