@@ -41,6 +41,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from graphpose.cli.options import add_usage_options
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.matching import match_keypoints
@@ -103,6 +104,7 @@ def open_predictor(options: argparse.Namespace) -> Predictor:
         device=options.device,
         long_edge=options.long_edge,
         flip=options.flip,
+        scales=options.scales,
         decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
     )
 
@@ -215,8 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, default=SHIPPED, help="(default: the network that graphpose ships)")
     parser.add_argument("--coco", **pair, help="annotations and images of a set with every person labelled")
     parser.add_argument("--single", **pair, help="annotations and images of a set with one labelled person an image")
-    parser.add_argument("--long-edge", type=int, help="pixels; 0 keeps the images' size (default: the checkpoint's)")
-    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="fuse the fields of the mirror image")
+    add_usage_options(parser)
     parser.add_argument("--decoder", type=Path, help="thresholds that `graphpose tune` wrote")
     parser.add_argument("--tune", type=Path, metavar="OUT", help="choose thresholds on the sets and write them here")
     parser.add_argument("--rounds", type=int, default=2, help="of --tune: passes over all settings (default: 2)")

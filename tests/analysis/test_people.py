@@ -50,6 +50,16 @@ def test_the_command_prints_both_tables(files: dict[str, Path], capsys: Any) -> 
     assert [line.split()[1] for line in lines[6:]] == ["0.1", "0.1", "0.05", "0.05"]
 
 
+def test_sizes_and_the_mirror_image_are_fused_where_asked_for(files: dict[str, Path], capsys: Any) -> None:
+    pair = [str(files["truth"]), str(files["images"])]
+    arguments = ["--checkpoint", str(files["checkpoint"]), "--limit", "1", "--resamples", "2", "--long-edge", "65"]
+    assert main([*arguments, "--single", *pair, "--flip", "--scales", "1", "1.5"]) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("long edge 65 px")
+    assert "mirror" in line
+    assert "1.5" in line
+
+
 def test_thresholds_are_chosen_on_the_sets_and_written(files: dict[str, Path], capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(unsure, "UNSURE_GRID", {"keypoint_threshold": (0.3, 0.02), "radius": (1.5, 6.0)})
     pair = [str(files["truth"]), str(files["images"])]
