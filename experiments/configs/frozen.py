@@ -15,7 +15,7 @@ from typing import Any
 from experiments.configs import photographs
 from experiments.configs.defaults import GROUPS
 
-# What both studies' networks are shown, at the size of the images; `photographs` may go on without them.
+# What the networks of all studies are shown, whatever `photographs` itself goes on to.
 VIEWS: dict[str, Any] = {
     "crowd": GROUPS["crowd"] | {"mosaic": 0.15, "paste": 0.1},
     "augment": GROUPS["augment"]

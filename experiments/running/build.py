@@ -44,7 +44,7 @@ from graphpose.metrics.protocol import require_scorable
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.keypoint_graph import configured_modes, configured_statistics
 from graphpose.nn.network import PoseNetwork
-from graphpose.nn.transfer import transfer
+from graphpose.nn.transfer import transfer, with_fresh_heads
 
 # What of a baseline a run does not have to name: left at their defaults, these are the baseline's.
 INHERITED_SETTINGS = ("backbone_variant", "norm_eps", "scale_activation", "scale_factor", "spread_activation")
@@ -256,8 +256,8 @@ def build_network(
         resumed: content of the checkpoint that the run goes on from; its network is that of the checkpoint, and the
             pretrained file from which the run once began is not needed.
         pretrained: content of the checkpoint in ``config.pretrained``: of a baseline, whose trunk and heads the network
-            begins with, of a network with graphs, all of whose weights it begins with, or of one of another skeleton or
-            ``upsample``, which gives what both have in common; lines say what that is.
+            begins with, of a network with graphs, all of whose weights it begins with, or of one of another skeleton,
+            which gives what both have in common; a line says what that is. Heads of another ``upsample`` begin anew.
         statistics: of the run, see :func:`run_statistics`; a network with graphs gets the graph that they make in place
             of its own. None takes those that travel with the checkpoint.
         modes: of the run, see :func:`run_modes`.
@@ -274,7 +274,10 @@ def build_network(
     if pretrained is None:
         return PoseNetwork(config, pose_statistics=statistics, mode_statistics=modes)
     path, theirs = Path(str(config.pretrained)), PoseNetworkConfig.from_dict(pretrained["config"])
-    if not config.skeleton.same_channels(theirs.skeleton) or config.upsample != theirs.upsample:
+    if config.upsample != theirs.upsample:
+        pretrained = _with_fresh_heads(pretrained, theirs, config.upsample)
+        theirs = PoseNetworkConfig.from_dict(pretrained["config"])
+    if not config.skeleton.same_channels(theirs.skeleton):
         return _transferred(config, pretrained, path, theirs, statistics, modes)
     if theirs.adjacency == "none":
         graphs = {key: getattr(config, key) for key in GRAPH_SETTINGS}
@@ -297,6 +300,22 @@ def _with_pretrained(network: PoseNetwork, config: PoseNetworkConfig) -> PoseNet
     return network
 
 
+def _with_fresh_heads(content: Mapping[str, Any], theirs: PoseNetworkConfig, upsample: int) -> dict[str, Any]:
+    """The checkpoint of a network whose fields get another stride, for which its heads begin anew; a line says so."""
+    changed = dataclasses.replace(theirs, upsample=upsample)
+    print(
+        f"the pretrained network's heads begin anew: fields at stride {changed.field_stride}, where its own are at "
+        f"stride {theirs.field_stride}",
+        flush=True,
+    )
+    return {
+        **content,
+        "config": changed.to_dict(),
+        "network": with_fresh_heads(weights_of(content), changed),
+        "ema": None,
+    }
+
+
 def _require_same_graph(config: PoseNetworkConfig, source: Mapping[str, str] | None, path: Path) -> None:
     """GraphposeError where the file of a graph is no longer the one that the pretrained network was made with."""
     if source is None or source["source"] != config.adjacency or not Path(config.adjacency).is_file():
@@ -316,21 +335,14 @@ def _transferred(
     statistics: PoseStatistics | None,
     modes: Sequence[PoseStatistics],
 ) -> PoseNetwork:
-    """A network that begins with what it has in common with one of another skeleton, or of fields of another stride."""
-    graphs = GRAPH_SETTINGS if theirs.adjacency == "none" else OF_ANOTHER_GRAPH
-    _require_same_settings(config, theirs, path, (*graphs, "upsample"))
+    """A network that begins with what it has in common with one of another skeleton."""
+    _require_same_settings(config, theirs, path, GRAPH_SETTINGS if theirs.adjacency == "none" else OF_ANOTHER_GRAPH)
     settings = {key: getattr(theirs, key) for key in INHERITED_SETTINGS}
     network = PoseNetwork(
         dataclasses.replace(config, pretrained=False, **settings), pose_statistics=statistics, mode_statistics=modes
     )
-    common = transfer(network, weights_of(pretrained), theirs.skeleton, theirs.upsample)
-    lines = common.lines()
-    if config.upsample != theirs.upsample:
-        lines.append(
-            f"  the heads begin anew: fields at stride {config.field_stride}, where those of {path.name} are at stride "
-            f"{theirs.field_stride}"
-        )
-    print("\n".join([f"pretrained={path}: {lines[0]}", *lines[1:]]), flush=True)
+    common = transfer(network, weights_of(pretrained), theirs.skeleton)
+    print("\n".join([f"pretrained={path}: {common.lines()[0]}", *common.lines()[1:]]), flush=True)
     return _with_pretrained(network, config)
 
 

@@ -56,8 +56,8 @@ class Transform(Protocol):
 class TrainTransform:
     """Random scale, rotation, mirror image and crop to a square, in one warp; then random colours.
 
-    The crop is placed so that a randomly chosen person lies in its middle half, and inside of the image as far as the
-    image is large enough.
+    The crop is placed so that a randomly chosen person, whose size may be what is drawn, lies in its middle half, and
+    inside of the image as far as the image is large enough.
 
     Args:
         size: edge of the square in pixels.

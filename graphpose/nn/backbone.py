@@ -119,7 +119,8 @@ class Backbone(nn.Module):
     def _level(self, stride: int) -> int:
         """Index of the model's last stage of a stride."""
         name, stem_pool, dilate, _ = self._built
-        return _stages(name, (stride,), stem_pool, dilate, _measure(name, stem_pool, dilate).levels)[stride]
+        levels = _measure(name, stem_pool, dilate).levels
+        return _stages(name, (stride,), stem_pool, dilate, levels, f"frozen_stride {stride}")[stride]
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Features by stride.
@@ -190,15 +191,21 @@ class GivenFeatures(nn.Module):
 
 
 def _stages(
-    name: str, strides: Sequence[int], stem_pool: bool, dilate: bool, levels: Sequence[tuple[int, int]]
+    name: str,
+    strides: Sequence[int],
+    stem_pool: bool,
+    dilate: bool,
+    levels: Sequence[tuple[int, int]],
+    setting: str | None = None,
 ) -> dict[int, int]:
-    """Index of the last stage of each stride; GraphposeError where the model lacks one of ``strides``."""
+    """Index of the last stage of each stride; GraphposeError, which begins with the ``setting`` that asked for them,
+    where the model lacks one of ``strides``."""
     by_stride = {stride: index for index, (stride, _) in enumerate(levels)}
     for stride in strides:
         if stride not in by_stride:
             raise GraphposeError(
-                f"strides {tuple(strides)}: backbone '{name}' with stem_pool={stem_pool} and dilate={dilate} has "
-                f"no features at stride {stride}, only at {', '.join(map(str, sorted(by_stride)))}"
+                f"{setting or f'strides {tuple(strides)}'}: backbone '{name}' with stem_pool={stem_pool} and "
+                f"dilate={dilate} has no features at stride {stride}, only at {', '.join(map(str, sorted(by_stride)))}"
             )
     return by_stride
 

@@ -42,7 +42,8 @@ class PoseNetworkConfig:
         backbone: any timm name with features at the wanted strides.
         pretrained: True for timm's ImageNet weights, or the path of a local file of such (.safetensors or .pth); a run
             also takes a checkpoint or packed network, or "shipped" for that of graphpose: of a baseline for trunk and
-            heads, with graphs for all of it, of another skeleton or ``upsample`` for what both have in common.
+            heads, with graphs for all of it, of another skeleton for what both have in common. Heads of another
+            ``upsample`` begin anew.
         backbone_variant: where a bottleneck ResNet has its strides: "v1.5" in conv2 (timm, torchvision), "v1" in conv1
             (Caffe, Keras). "auto" believes what the weights file says of itself and takes v1.5 otherwise.
         stem_pool: keep the stem's max-pool. Without it a ResNet has strides 2, 4, 8, 16 in its four stages.

@@ -1,8 +1,9 @@
-"""Weights of a network of one skeleton for a network of another, or of one whose fields have another stride.
+"""Weights of a network of one skeleton for a network of another.
 
 The trunk knows nothing of keypoints and is taken whole. Heads and graph modules have channels of their own for each
-keypoint and limb: those of keypoints that both skeletons name are taken, and those of limbs whose two ends are. Heads
-of another sub-pixel factor begin anew.
+keypoint and limb: those of keypoints that both skeletons name are taken, and those of limbs whose two ends are.
+
+Heads whose fields have another stride begin anew.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from graphpose.data.matching import body_part
 from graphpose.errors import GraphposeError
-from graphpose.fields.spec import PAF
+from graphpose.fields.spec import PAF, PIF
+from graphpose.nn.config import PoseNetworkConfig
+from graphpose.nn.heads import FieldHead
 from graphpose.nn.network import PoseNetwork
 from graphpose.skeleton import Skeleton
 
@@ -84,22 +87,18 @@ def _parts(skeleton: Skeleton) -> dict[tuple[str, str], int]:
 
 
 @torch.no_grad()
-def transfer(
-    network: PoseNetwork, weights: Mapping[str, Tensor], source: Skeleton, upsample: int | None = None
-) -> Correspondence:
-    """Give a network what it has in common with the weights of another skeleton, or of the same with other heads.
+def transfer(network: PoseNetwork, weights: Mapping[str, Tensor], source: Skeleton) -> Correspondence:
+    """Give a network what it has in common with the weights of another skeleton.
 
     Taken are the trunk; the heads' channels of common keypoints and limbs; of the graph modules, where both have them,
     the channels of common keypoints and the relations W_d among these. All else stays as the network began: a keypoint
     that is new adds nothing to the features yet, and the non-local blocks, which mix all keypoints, begin as the
-    identity where the skeletons are not the same.
+    identity.
 
     Args:
         network: of the new skeleton, with the settings of the network that ``weights`` are of; changed in place.
         weights: state dict of a network of ``source``.
         source: its skeleton.
-        upsample: sub-pixel factor of the heads that ``weights`` has; None where it is the network's. Heads of another
-            are not taken.
 
     Returns:
         What was taken.
@@ -109,13 +108,9 @@ def transfer(
     """
     common = correspondence(source, network.spec.skeleton)
     own = network.state_dict()
-    same = source.same_channels(network.spec.skeleton)
-    fresh_heads = upsample not in (None, network.config.upsample)
     for name, tensor in own.items():
         part = name.split(".")[0]
-        if part in ("pif_head", "paf_head") and fresh_heads:
-            continue
-        if part == "backbone" or (same and part in ("pif_pyramid", "paf_pyramid") and name in weights):
+        if part == "backbone":
             _require(name, weights, tensor.shape)
             tensor.copy_(weights[name])
         elif part == "pif_head":
@@ -125,6 +120,24 @@ def transfer(
         elif part in ("pif_pyramid", "paf_pyramid") and name in weights and common.keypoints:
             _copy_of_graph_module(name, tensor, weights[name], common, network.config.node_width)
     return common
+
+
+def with_fresh_heads(weights: Mapping[str, Tensor], config: PoseNetworkConfig) -> dict[str, Tensor]:
+    """Weights of a network whose heads begin anew, as their channels are others with another sub-pixel factor.
+
+    Args:
+        weights: state dict of a network.
+        config: of that network, but for ``upsample``.
+
+    Returns:
+        The same tensors, and heads as a :class:`PoseNetwork` of ``config`` begins with.
+    """
+    kinds = (("pif_head", config.skeleton.num_keypoints, PIF), ("paf_head", config.skeleton.num_limbs, PAF))
+    out = dict(weights)
+    for name, fields, channels in kinds:
+        head = FieldHead(weights[f"{name}.conv.weight"].shape[1], fields, channels, config)
+        out |= {f"{name}.{key}": tensor for key, tensor in head.state_dict().items()}
+    return out
 
 
 def _require(name: str, weights: Mapping[str, Tensor], shape: Sequence[int]) -> Tensor:

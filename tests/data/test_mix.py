@@ -232,7 +232,7 @@ def test_a_resumed_epoch_goes_on_with_the_same_batches() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda mix: mix, CachedDataset])
-def test_the_other_images_of_a_mosaic_are_drawn_by_weight(wrap: Any) -> None:
+def test_random_images_are_drawn_by_weight_from_memory_too(wrap: Any) -> None:
     mix = wrap(mix_of(4, 12, weights=(9, 1)))  # shares 3/4 and 1/4
     rng = np.random.default_rng(0)
     drawn = np.array([mix.draw(rng) for _ in range(4000)])
