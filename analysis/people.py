@@ -105,6 +105,7 @@ def open_predictor(options: argparse.Namespace) -> Predictor:
         long_edge=options.long_edge,
         flip=options.flip,
         scales=options.scales,
+        enlarge=options.enlarge,
         decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
     )
 

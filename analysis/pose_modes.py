@@ -151,7 +151,8 @@ def print_gate(options: argparse.Namespace) -> None:
     if dataset.skeleton.keypoints != network.spec.skeleton.keypoints:
         raise GraphposeError(f"{where} has keypoints of '{dataset.skeleton.name}', not of "
                              f"'{network.spec.skeleton.name}'; give --annotations and --data")  # fmt: skip
-    loader = make_loader(dataset, EvalTransform(usage_of(content).long_edge), 8, shuffle=False)
+    usage = usage_of(content)
+    loader = make_loader(dataset, EvalTransform(usage.long_edge, enlarge=usage.enlarge), 8, shuffle=False)
     weights = mode_weights(network, loader)
     kinds = network.mode_statistics
     reading = read_gate(weights, *modes_of_persons(dataset.ground_truth(), dataset.skeleton, kinds))

@@ -250,7 +250,8 @@ def effect_table(setting: Setting, standings: Mapping[str, Standing], options: a
     order = np.argsort(-np.nan_to_num(mean, nan=-1).ravel(), kind="stable")
     K, names = setting.skeleton.num_keypoints, setting.skeleton.keypoints
     edges = [(int(n) // K, int(n) % K) for n in order[: options.effect] if mean.flat[n] > 0]
-    loader = make_loader(dataset, EvalTransform(usage_of(run.content).long_edge), 8, shuffle=False)
+    usage = usage_of(run.content)
+    loader = make_loader(dataset, EvalTransform(usage.long_edge, enlarge=usage.enlarge), 8, shuffle=False)
     decoder = build_decoder(
         run.network.spec, DecoderConfig.from_dict(run.content["decoder"]), run.network.pose_statistics
     )

@@ -96,6 +96,16 @@ def test_a_packed_network_is_used_as_it_says(file: Path) -> None:
     assert load_checkpoint(file)["card"] == {"licence": "none"}
 
 
+def test_images_that_are_not_enlarged_are_as_at_their_own_size(file: Path) -> None:
+    image = DemoDataset(1, size=96)[0].image
+    own = Predictor.from_checkpoint(file, long_edge=0)(image)
+    kept = Predictor.from_checkpoint(file, long_edge=160, enlarge=False)
+    assert kept.usage == UsageConfig(160, True, (1.0,), enlarge=False)
+    np.testing.assert_array_equal(kept(image).keypoints, own.keypoints)
+    enlarged = Predictor.from_checkpoint(file, long_edge=160)(image)
+    assert not np.array_equal(enlarged.scores, own.scores)
+
+
 def test_the_shipped_network_is_what_a_predictor_takes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (packed, predict):
         monkeypatch.setattr(module, "SHIPPED", file)
@@ -145,20 +155,23 @@ def test_what_cannot_be_packed_is_refused(network: PoseNetwork, tmp_path: Path) 
 def test_the_command_packs_a_run_as_it_was_evaluated(
     network: PoseNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configuration = {"long_edge": 96, "test_flip": True, "test_scales": [1.0, 0.75]}
+    configuration = {"long_edge": 96, "test_flip": True, "test_scales": [1.0, 0.75], "enlarge": False}
     run = tmp_path / "run"
     training = {"configuration": configuration, "epoch": 3}
     save_checkpoint(run / "checkpoint.pt", network, network.config, decoder={"max_poses": 4}, training=training)
-    assert usage_of(load_checkpoint(run)) == UsageConfig(96, True, (1.0, 0.75))
+    assert usage_of(load_checkpoint(run)) == UsageConfig(96, True, (1.0, 0.75), enlarge=False)
     (tmp_path / "card.json").write_text(json.dumps({"data": "made"}))
     out = tmp_path / "small.safetensors"
     card = ["--card", str(tmp_path / "card.json")]
     assert main(["pack", str(run), str(out), *card, "--scales", "1"]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith(f"written to {out}, ")
-    assert printed.err == "long edge 96 px, mirror image fused\n"
+    assert printed.err == "long edge at most 96 px, mirror image fused\n"
     content = load_checkpoint(out)
-    assert usage_of(content) == UsageConfig(96, True, (1.0,))
+    assert usage_of(content) == UsageConfig(96, True, (1.0,), enlarge=False)
+    assert main(["pack", str(run), str(tmp_path / "larger.safetensors"), "--enlarge"]) == 0
+    assert usage_of(load_checkpoint(tmp_path / "larger.safetensors")).enlarge
+    capsys.readouterr()
     assert (content["decoder"], content["card"]) == ({"max_poses": 4} | content["decoder"], {"data": "made"})
     (tmp_path / "card.json").write_text("[1]")
     assert main(["pack", str(run), str(out), *card]) == 2
@@ -171,7 +184,9 @@ def test_usage_in_words_and_what_it_refuses() -> None:
         "images at their own size, mirror image fused, scales 1 0.5 fused"
     )
     assert UsageConfig.from_run({"long_edge": None, "test_scales": 0.5}) == UsageConfig(None, False, (0.5,))
-    assert UsageConfig.from_dict(UsageConfig(3, True, (2.0,)).to_dict()) == UsageConfig(3, True, (2.0,))
+    for usage in (UsageConfig(3, True, (2.0,)), UsageConfig(3, enlarge=False)):
+        assert UsageConfig.from_dict(usage.to_dict()) == usage
+    assert UsageConfig.from_dict({"long_edge": 3, "flip": False, "scales": [1.0]}).enlarge  # of earlier files
     with pytest.raises(GraphposeError, match="long edge -1"):
         UsageConfig(-1)
     with pytest.raises(GraphposeError, match="test scales"):

@@ -44,6 +44,7 @@ class DataConfig:
         data: "demo" renders scenes; "coco", "crowdpose" and "mpii" read files and score by their own rules.
         image_size: side of the square training crops, pixels.
         long_edge: evaluation resizes the long edge to it, pixels; None keeps images as they are.
+        enlarge: evaluation resizes images with a shorter long edge, too.
         batch_size: images per step of each process.
         evaluation_batch_size: images per step of evaluation.
         workers: loader processes, 0 loads in the process that trains; None takes 2 on a CPU, and on CUDA one for each
@@ -85,6 +86,7 @@ class DataConfig:
     data: Literal["demo", "coco", "crowdpose", "mpii"] = "demo"
     image_size: int = 401
     long_edge: int | None = 641
+    enlarge: bool = True
     batch_size: int = 8
     evaluation_batch_size: int = 1
     workers: int | None = None

@@ -102,7 +102,9 @@ class StudyPhotographs:
 
     def _loader(self, dataset: PoseDataset, annotations: Path, stores: FeatureStores | None) -> PoseLoader:
         if stores is None:
-            return make_loader(dataset, EvalTransform(self.settings.data.long_edge), BATCH_SIZE, shuffle=False)
+            data = self.settings.data
+            transform = EvalTransform(data.long_edge, enlarge=data.enlarge)
+            return make_loader(dataset, transform, BATCH_SIZE, shuffle=False)
         return make_loader(stores.evaluation(dataset, annotations), stored_view, BATCH_SIZE, shuffle=False)
 
     def fields(self, network: PoseNetwork) -> list[list[ImageFields]]:

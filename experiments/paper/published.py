@@ -48,7 +48,7 @@ NETWORKS = {  # backbone of a row → published network
     "resnext50_32x4d": "pifpaf-resnext50",
 }
 # What decides an evaluation's figures; where its files lie and what computes them does not.
-EVALUATION_KEYS = ("long_edge", "test_flip", "test_scales", "max_detections", "evaluator", "precision")
+EVALUATION_KEYS = ("long_edge", "enlarge", "test_flip", "test_scales", "max_detections", "evaluator", "precision")
 LOCATION_KEYS = ("data_root", "val_annotations", "val_images", "device", "workers", "evaluation_batch_size")
 MIB = "MiB"  # of float32 parameters, beside the metrics
 
@@ -248,9 +248,8 @@ class PublishedEvaluation:
         """Poses of the images that are left, a line as soon as they are known."""
         data = self.settings.data
         workers = loader_workers(data.workers, next(network.parameters()).device)
-        loader = make_loader(
-            dataset, EvalTransform(data.long_edge), data.evaluation_batch_size, shuffle=False, workers=workers
-        )
+        transform = EvalTransform(data.long_edge, enlarge=data.enlarge)
+        loader = make_loader(dataset, transform, data.evaluation_batch_size, shuffle=False, workers=workers)
         progress = tqdm(loader, desc=self.row.name, disable=None, leave=False)
         errors: list[str] = []
         with open(self.folder / "poses.jsonl", "a") as file, worker_failures_named():

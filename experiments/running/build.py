@@ -154,7 +154,7 @@ def build_loaders(
         "rank": ranks.rank,
         "world_size": ranks.world_size,
     }
-    evaluated: Transform = EvalTransform(data.long_edge)
+    evaluated: Transform = EvalTransform(data.long_edge, enlarge=data.enlarge)
     if settings.network.given_features:
         transform = evaluated = stored_view
     else:

@@ -89,15 +89,16 @@ class FeatureStores:
 
     def evaluation(self, dataset: PoseDataset, annotations: Path) -> FeatureDataset:
         """One view of each image: resized, and padded to a square."""
-        edge = self.settings.data.long_edge
+        edge, enlarge = self.settings.data.long_edge, self.settings.data.enlarge
         assert edge is not None
         settings = {
             "long_edge": edge,
+            **({} if enlarge else {"enlarge": False}),
             "annotations": file_sha256(annotations),
             "images": hashlib.sha256(np.array(dataset.image_ids, np.int64).tobytes()).hexdigest(),
         }
         name = annotations.name.split(".")[0]
-        transform = EvalTransform(edge, square=True)
+        transform = EvalTransform(edge, enlarge=enlarge, square=True)
         return self._open(name, dataset, transform, settings, 1, len(dataset), edge)
 
     def _open(

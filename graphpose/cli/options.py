@@ -48,6 +48,11 @@ def add_usage_options(parser: argparse.ArgumentParser) -> None:
         "--long-edge", type=int, help="pixels of the long edge, 0 for as is (default: the checkpoint's)"
     )
     parser.add_argument(
+        "--enlarge",
+        action=argparse.BooleanOptionalAction,
+        help="resize images with a shorter long edge, too (default: the checkpoint's)",
+    )
+    parser.add_argument(
         "--flip",
         action=argparse.BooleanOptionalAction,
         help="fuse the mirror image's fields before decoding (default: the checkpoint's)",
@@ -77,6 +82,6 @@ def usage_of_options(options: argparse.Namespace, content: Mapping[str, Any]) ->
     """How images are given to the network, by the checkpoint and the options, which is printed."""
     from graphpose.checkpoint import usage_of
 
-    usage = usage_of(content).changed(options.long_edge, options.flip, options.scales)
+    usage = usage_of(content).changed(options.long_edge, options.flip, options.scales, options.enlarge)
     print(usage.line(), file=sys.stderr)
     return usage

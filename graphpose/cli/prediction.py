@@ -119,7 +119,12 @@ def _predictor(options: argparse.Namespace) -> Predictor:
     from graphpose.inference.predict import Predictor
 
     decoder = None if options.decoder is None else DecoderConfig.read(options.decoder)
-    usage = {"long_edge": options.long_edge, "flip": options.flip, "scales": options.scales}
+    usage = {
+        "long_edge": options.long_edge,
+        "flip": options.flip,
+        "scales": options.scales,
+        "enlarge": options.enlarge,
+    }
     if options.onnx is None:
         return Predictor.from_checkpoint(
             checkpoint_of(options),

@@ -74,7 +74,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     usage = usage_of_options(options, content)
     loader = make_loader(
         dataset,
-        EvalTransform(usage.long_edge),
+        EvalTransform(usage.long_edge, enlarge=usage.enlarge),
         options.batch_size,
         shuffle=False,
         workers=options.workers,
@@ -134,7 +134,9 @@ def run_tune(options: argparse.Namespace) -> int:
     device = resolve_device(options.device)
     network = for_inference(network_from_checkpoint(content, checkpoint_of(options), device, skeleton=dataset.skeleton))
     usage, cuda = usage_of_options(options, content), device.type == "cuda"
-    loader = make_loader(dataset, EvalTransform(usage.long_edge), 1, shuffle=False, pin_memory=cuda)
+    loader = make_loader(
+        dataset, EvalTransform(usage.long_edge, enlarge=usage.enlarge), 1, shuffle=False, pin_memory=cuda
+    )
     batches = itertools.islice(loader, options.limit)
     fields = collect_fields(network, batches, precision=options.precision, fusion=usage.fusion)
     start = DecoderConfig.from_dict(content["decoder"])

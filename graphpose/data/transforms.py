@@ -137,18 +137,20 @@ class EvalTransform:
 
     Args:
         long_edge: pixels; None keeps the original size.
+        enlarge: images with a shorter long edge, too; they are kept as they are otherwise.
         square: pad to long_edge × long_edge at the right and bottom, for networks of one fixed input size.
 
     Raises:
         GraphposeError: the long edge is not positive, or ``square`` without one.
     """
 
-    def __init__(self, long_edge: int | None = 641, *, square: bool = False) -> None:
+    def __init__(self, long_edge: int | None = 641, *, enlarge: bool = True, square: bool = False) -> None:
         if long_edge is not None and long_edge < 1:
             raise GraphposeError(f"evaluation long_edge {long_edge} must be a positive number of pixels")
         if square and long_edge is None:
             raise GraphposeError("evaluation at the original size (long_edge None) cannot be padded to a square")
         self.long_edge = long_edge
+        self.enlarge = enlarge
         self.square = square
 
     def __call__(self, sample: Sample, rng: np.random.Generator | None = None) -> Warped:
@@ -156,7 +158,8 @@ class EvalTransform:
         height, width = sample.image.shape[:2]
         if self.long_edge is None:
             return warp_sample(sample, np.eye(2, 3), (height, width))
-        scale = self.long_edge / max(height, width)
+        longest = max(height, width)
+        scale = (self.long_edge if self.enlarge else min(self.long_edge, longest)) / longest
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         # Each axis has its own factor, so that the resized image fills whole pixels exactly.
         sy, sx = size[0] / height, size[1] / width

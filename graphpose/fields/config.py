@@ -180,11 +180,13 @@ class UsageConfig:
         long_edge: images are resized to this long edge, pixels; None keeps their size.
         flip: fuse the mirror image of every scale, too.
         scales: fuse these sizes, relative to ``long_edge``.
+        enlarge: images with a shorter long edge are resized to it, too; they keep their size otherwise.
     """
 
     long_edge: int | None = 641
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    enlarge: bool = True
 
     def __post_init__(self) -> None:
         if self.long_edge is not None and self.long_edge < 1:
@@ -204,6 +206,7 @@ class UsageConfig:
             long_edge=configuration.get("long_edge", cls.long_edge),
             flip=configuration.get("test_flip", cls.flip),
             scales=tuple(scales) if isinstance(scales, (list, tuple)) else (scales,),
+            enlarge=configuration.get("enlarge", cls.enlarge),
         )
 
     @classmethod
@@ -216,18 +219,24 @@ class UsageConfig:
         return {**dataclasses.asdict(self), "scales": list(self.scales)}
 
     def changed(
-        self, long_edge: int | None = None, flip: bool | None = None, scales: Sequence[float] | None = None
+        self,
+        long_edge: int | None = None,
+        flip: bool | None = None,
+        scales: Sequence[float] | None = None,
+        enlarge: bool | None = None,
     ) -> UsageConfig:
         """The same with what is given in its place; a ``long_edge`` of 0 keeps images at their own size."""
         return UsageConfig(
             self.long_edge if long_edge is None else long_edge or None,
             self.flip if flip is None else flip,
             self.scales if scales is None else tuple(scales),
+            self.enlarge if enlarge is None else enlarge,
         )
 
     def line(self) -> str:
         """For people: "long edge 241 px, mirror image fused"."""
-        words = ["images at their own size" if self.long_edge is None else f"long edge {self.long_edge} px"]
+        most = "" if self.enlarge else "at most "
+        words = ["images at their own size" if self.long_edge is None else f"long edge {most}{self.long_edge} px"]
         words += ["mirror image fused"] if self.flip else []
         words += [f"scales {' '.join(f'{s:g}' for s in self.scales)} fused"] if self.scales != (1.0,) else []
         return ", ".join(words)

@@ -89,7 +89,7 @@ class Predictor:
         self.precision = precision
         self.usage = usage or UsageConfig()
         self.decoder = decoder or build_decoder(network.spec, statistics=network.pose_statistics)
-        self.transform = EvalTransform(self.usage.long_edge)
+        self.transform = EvalTransform(self.usage.long_edge, enlarge=self.usage.enlarge)
 
     @classmethod
     def from_checkpoint(
@@ -100,6 +100,7 @@ class Predictor:
         long_edge: int | None = None,
         flip: bool | None = None,
         scales: Sequence[float] | None = None,
+        enlarge: bool | None = None,
         decoder: DecoderConfig | None = None,
         precision: str = "float32",
         compile: bool = False,
@@ -112,6 +113,7 @@ class Predictor:
             long_edge: pixels of the long edge, 0 for images at their own size.
             flip: fuse the mirror image.
             scales: sizes to fuse, relative to the long edge.
+            enlarge: resize images with a shorter long edge, too.
             decoder: thresholds.
             precision: autocast type of the network.
             compile: run the network through torch.compile, which takes minutes for the first image.
@@ -122,7 +124,7 @@ class Predictor:
         content = load_checkpoint(path)
         network = network_from_checkpoint(content, path, device)
         config = decoder or DecoderConfig.from_dict(content["decoder"])
-        usage = usage_of(content).changed(long_edge, flip, scales)
+        usage = usage_of(content).changed(long_edge, flip, scales, enlarge)
         decoding = build_decoder(network.spec, config, network.pose_statistics)
         return cls(network, usage, decoding, precision=precision, compile=compile)
 
@@ -134,6 +136,7 @@ class Predictor:
         long_edge: int | None = None,
         flip: bool | None = None,
         scales: Sequence[float] | None = None,
+        enlarge: bool | None = None,
         decoder: DecoderConfig | None = None,
     ) -> Predictor:
         """A predictor with an exported network, used as its file says, by ONNX Runtime on the CPU.
@@ -143,6 +146,7 @@ class Predictor:
             long_edge: pixels of the long edge, 0 for images at their own size.
             flip: fuse the mirror image.
             scales: sizes to fuse, relative to the long edge.
+            enlarge: resize images with a shorter long edge, too.
             decoder: thresholds.
 
         Raises:
@@ -153,7 +157,7 @@ class Predictor:
         usage = UsageConfig() if contract.usage is None else UsageConfig.from_dict(contract.usage)
         config = decoder or DecoderConfig.from_dict(contract.decoder or {})
         decoding = build_decoder(network.spec, config, network.pose_statistics)
-        return cls(network, usage.changed(long_edge, flip, scales), decoding)
+        return cls(network, usage.changed(long_edge, flip, scales, enlarge), decoding)
 
     @property
     def device(self) -> torch.device:

@@ -123,6 +123,30 @@ def test_evaluation_covers_the_image_exactly_and_inverts_exactly(height: int, wi
     )
 
 
+@pytest.mark.parametrize(("long_edge", "edge"), [(100, 100), (200, 200), (201, 200), (641, 200)])
+def test_evaluation_that_does_not_enlarge_keeps_smaller_images_and_reduces_larger_ones(
+    long_edge: int, edge: int
+) -> None:
+    sample = blob_sample(np.array([[20.0, 30.0]]), height=150, width=200)
+    warped = EvalTransform(long_edge, enlarge=False)(sample)
+    assert warped.sample.image.shape[:2] == (edge * 3 // 4, edge)
+    if edge == 200:
+        np.testing.assert_array_equal(warped.sample.image, sample.image)
+        np.testing.assert_array_equal(warped.to_original, np.eye(2, 3))
+    else:
+        np.testing.assert_array_equal(warped.sample.image, EvalTransform(long_edge)(sample).sample.image)
+
+
+def test_evaluation_in_a_square_that_does_not_enlarge_pads_to_the_square() -> None:
+    sample = blob_sample(np.array([[20.0, 30.0]]), height=100, width=200)
+    warped = EvalTransform(256, enlarge=False, square=True)(sample).sample
+    assert warped.image.shape == (256, 256, 3)
+    np.testing.assert_array_equal(warped.image[:100, :200], sample.image)
+    np.testing.assert_array_equal(warped.ignore[:100, :200], False)
+    assert warped.ignore[100:].all()
+    assert warped.ignore[:, 200:].all()
+
+
 def test_evaluation_at_the_original_size_changes_nothing() -> None:
     sample = blob_sample(np.array([[20.0, 30.0]]))
     warped = EvalTransform(None)(sample)
