@@ -106,6 +106,7 @@ def open_predictor(options: argparse.Namespace) -> Predictor:
         flip=options.flip,
         scales=options.scales,
         enlarge=options.enlarge,
+        merge=options.merge,
         decoder=None if options.decoder is None else DecoderConfig.read(options.decoder),
     )
 

@@ -184,7 +184,11 @@ def test_usage_in_words_and_what_it_refuses() -> None:
         "images at their own size, mirror image fused, scales 1 0.5 fused"
     )
     assert UsageConfig.from_run({"long_edge": None, "test_scales": 0.5}) == UsageConfig(None, False, (0.5,))
-    for usage in (UsageConfig(3, True, (2.0,)), UsageConfig(3, enlarge=False)):
+    assert UsageConfig(96, scales=(1.0, 0.5), enlarge=False, merge="poses").line() == (
+        "long edge at most 96 px, scales 1 0.5 decoded apart and merged"
+    )
+    assert UsageConfig.from_run({"test_scales": [1.0, 0.5], "test_merge": "poses"}).fusion.merge == "poses"
+    for usage in (UsageConfig(3, True, (2.0,)), UsageConfig(3, enlarge=False, scales=(1.0, 0.5), merge="poses")):
         assert UsageConfig.from_dict(usage.to_dict()) == usage
     assert UsageConfig.from_dict({"long_edge": 3, "flip": False, "scales": [1.0]}).enlarge  # of earlier files
     with pytest.raises(GraphposeError, match="long edge -1"):

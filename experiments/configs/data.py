@@ -8,7 +8,7 @@ from typing import Literal
 
 from graphpose.data.config import TrainSetConfig
 from graphpose.errors import GraphposeError
-from graphpose.fields.config import FusionConfig
+from graphpose.fields.config import FusionConfig, Merge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,8 @@ class DataConfig:
         max_detections: poses per image that count in the metric.
         evaluator: "pycocotools" or "fast" (faster-coco-eval).
         test_flip: fuse the fields of the mirror image before decoding.
-        test_scales: fuse the fields of these sizes, relative to ``long_edge``.
+        test_scales: fuse these sizes, relative to ``long_edge``.
+        test_merge: how they come together: "fields" or "poses", see :class:`~graphpose.fields.config.FusionConfig`.
         contact_sheet_images: evaluation images whose poses are drawn at the end.
 
     Raises:
@@ -113,6 +114,7 @@ class DataConfig:
     evaluator: Literal["pycocotools", "fast"] = "pycocotools"
     test_flip: bool = False
     test_scales: tuple[float, ...] | float = (1.0,)
+    test_merge: Merge = "fields"
     contact_sheet_images: int = 12
 
     def __post_init__(self) -> None:
@@ -163,7 +165,7 @@ class DataConfig:
     def fusion(self) -> FusionConfig:
         """The views that evaluation fuses."""
         scales = self.test_scales if isinstance(self.test_scales, tuple) else (self.test_scales,)
-        return FusionConfig(self.test_flip, scales)
+        return FusionConfig(self.test_flip, scales, self.test_merge)
 
     @property
     def protocol(self) -> Literal["coco", "crowdpose", "mpii"]:

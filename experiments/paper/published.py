@@ -48,7 +48,9 @@ NETWORKS = {  # backbone of a row → published network
     "resnext50_32x4d": "pifpaf-resnext50",
 }
 # What decides an evaluation's figures; where its files lie and what computes them does not.
-EVALUATION_KEYS = ("long_edge", "enlarge", "test_flip", "test_scales", "max_detections", "evaluator", "precision")
+EVALUATION_KEYS = (
+    "long_edge", "enlarge", "test_flip", "test_scales", "test_merge", "max_detections", "evaluator", "precision",
+)  # fmt: skip
 LOCATION_KEYS = ("data_root", "val_annotations", "val_images", "device", "workers", "evaluation_batch_size")
 MIB = "MiB"  # of float32 parameters, beside the metrics
 

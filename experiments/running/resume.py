@@ -17,7 +17,7 @@ MAY_CHANGE = (
     "resume", "epochs", "evaluate_every", "checkpoint_every", "checkpoint_every_steps", "workers", "cache", "device",
     "compile", "tf32", "deterministic", "accumulate", "data_root", "features",
     "evaluation_batch_size", "decoder", "max_detections", "contact_sheet_images",
-    "evaluator", "test_flip", "test_scales", "demo_val_scenes", "val_annotations", "val_images",
+    "evaluator", "test_flip", "test_scales", "test_merge", "demo_val_scenes", "val_annotations", "val_images",
     "pretrained",  # the checkpoint's weights take their place
 )  # fmt: skip
 

@@ -60,6 +60,12 @@ def add_usage_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scales", type=float, nargs="+", help="fuse these sizes, relative to --long-edge (default: the checkpoint's)"
     )
+    parser.add_argument(
+        "--merge",
+        choices=("fields", "poses"),
+        help="of --scales: the mean of their fields, or each decoded alone and the best of the poses of one person "
+        "(default: the checkpoint's)",
+    )
 
 
 def checkpoint_of(options: argparse.Namespace) -> Path:
@@ -82,6 +88,6 @@ def usage_of_options(options: argparse.Namespace, content: Mapping[str, Any]) ->
     """How images are given to the network, by the checkpoint and the options, which is printed."""
     from graphpose.checkpoint import usage_of
 
-    usage = usage_of(content).changed(options.long_edge, options.flip, options.scales, options.enlarge)
+    usage = usage_of(content).changed(options.long_edge, options.flip, options.scales, options.enlarge, options.merge)
     print(usage.line(), file=sys.stderr)
     return usage

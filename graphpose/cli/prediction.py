@@ -124,6 +124,7 @@ def _predictor(options: argparse.Namespace) -> Predictor:
         "flip": options.flip,
         "scales": options.scales,
         "enlarge": options.enlarge,
+        "merge": options.merge,
     }
     if options.onnx is None:
         return Predictor.from_checkpoint(

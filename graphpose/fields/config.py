@@ -8,9 +8,11 @@ import json
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from graphpose.errors import GraphposeError
+
+Merge = Literal["fields", "poses"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,8 @@ class DecoderConfig:
         max_copies: keypoints that one is split into, at most; 1 splits none.
         min_bridge_share: share of a keypoint's votes that a limb needs to put a new keypoint on one that is taken.
         use_spread: weigh places by the spread channel; only where it was trained (laplace loss).
+        expected_oks: multiply a keypoint's confidence by the similarity (of OKS) that its spread lets expect, so that
+            the exact poses come first; only where the spread was trained, likewise.
         join_scale_spread: standard deviation of the logarithm of the ratio of the scales that two fragments of one
             person read from the fields.
         join_alone: log-likelihood (per scale², see joining) from which on a partner is likelier than none.
@@ -72,6 +76,7 @@ class DecoderConfig:
     max_copies: int = 4
     min_bridge_share: float = 0.5
     use_spread: bool = False
+    expected_oks: bool = False
     join_scale_spread: float = 0.25
     join_alone: float = -6.0
     join_spread_floor: float = 0.02
@@ -154,12 +159,17 @@ class FusionConfig:
     Attributes:
         flip: the mirror image of every scale, too.
         scales: sizes relative to the network's input; 1.0 is the input itself.
+        merge: how the sizes come together: "fields" takes the mean of their fields, "poses" decodes each alone and
+            keeps the best of the poses of one person.
     """
 
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    merge: Merge = "fields"
 
     def __post_init__(self) -> None:
+        if self.merge not in typing.get_args(Merge):
+            raise GraphposeError(f"sizes are merged by 'fields' or by 'poses', not by '{self.merge}'")
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
         if not self.scales or not all(0.1 <= scale <= 10 for scale in self.scales):
             raise GraphposeError(f"test scales {list(self.scales)} must be one or more factors between 0.1 and 10")
@@ -181,12 +191,14 @@ class UsageConfig:
         flip: fuse the mirror image of every scale, too.
         scales: fuse these sizes, relative to ``long_edge``.
         enlarge: images with a shorter long edge are resized to it, too; they keep their size otherwise.
+        merge: how the sizes come together, see :class:`FusionConfig`.
     """
 
     long_edge: int | None = 641
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     enlarge: bool = True
+    merge: Merge = "fields"
 
     def __post_init__(self) -> None:
         if self.long_edge is not None and self.long_edge < 1:
@@ -196,7 +208,7 @@ class UsageConfig:
     @property
     def fusion(self) -> FusionConfig:
         """The views that are fused."""
-        return FusionConfig(self.flip, self.scales)
+        return FusionConfig(self.flip, self.scales, self.merge)
 
     @classmethod
     def from_run(cls, configuration: Mapping[str, Any]) -> UsageConfig:
@@ -207,6 +219,7 @@ class UsageConfig:
             flip=configuration.get("test_flip", cls.flip),
             scales=tuple(scales) if isinstance(scales, (list, tuple)) else (scales,),
             enlarge=configuration.get("enlarge", cls.enlarge),
+            merge=configuration.get("test_merge", cls.merge),
         )
 
     @classmethod
@@ -224,6 +237,7 @@ class UsageConfig:
         flip: bool | None = None,
         scales: Sequence[float] | None = None,
         enlarge: bool | None = None,
+        merge: Merge | None = None,
     ) -> UsageConfig:
         """The same with what is given in its place; a ``long_edge`` of 0 keeps images at their own size."""
         return UsageConfig(
@@ -231,6 +245,7 @@ class UsageConfig:
             self.flip if flip is None else flip,
             self.scales if scales is None else tuple(scales),
             self.enlarge if enlarge is None else enlarge,
+            merge or self.merge,
         )
 
     def line(self) -> str:
@@ -238,5 +253,6 @@ class UsageConfig:
         most = "" if self.enlarge else "at most "
         words = ["images at their own size" if self.long_edge is None else f"long edge {most}{self.long_edge} px"]
         words += ["mirror image fused"] if self.flip else []
-        words += [f"scales {' '.join(f'{s:g}' for s in self.scales)} fused"] if self.scales != (1.0,) else []
+        together = "fused" if self.merge == "fields" or len(self.scales) == 1 else "decoded apart and merged"
+        words += [f"scales {' '.join(f'{s:g}' for s in self.scales)} {together}"] if self.scales != (1.0,) else []
         return ", ".join(words)

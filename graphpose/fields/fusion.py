@@ -1,7 +1,8 @@
 """Test-time fusion of fields: a mirror image and other scales of an image speak about the same cells before decoding.
 
 Poses of several views cannot be averaged before they are matched; fields can, for every view says about the same cell
-how surely a keypoint is near and where it lies.
+how surely a keypoint is near and where it lies. Where each size sees persons that the others do not see, the mean of
+them is sure of nobody: then each is decoded alone, and :mod:`graphpose.fields.merging` chooses among the poses.
 
 Views are made so that no cell falls between cells: the image is padded at the right and bottom to one pixel more than
 a multiple of the stride, whose mirror image has its cells at the same places, and it is scaled to such a size with
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,9 +33,44 @@ AGREEMENT_SHARE = 0.1  # of the offset's length
 
 Fields = tuple[Tensor, Tensor]
 
+
+class View(NamedTuple):
+    """What is decoded at once: the fields of one size of an image (or of a batch of them), mirror images fused.
+
+    Attributes:
+        pif: (K, 5, h, w), of a batch (B, K, 5, h, w); confidences are probabilities.
+        paf: (M, 7, h, w) or (B, M, 7, h, w), likewise.
+        factors: pixels of this size per pixel of the network's input, along y and x.
+    """
+
+    pif: Tensor
+    paf: Tensor
+    factors: tuple[float, float] = (1.0, 1.0)
+
+
 # Regressed vectors of each field: x, y, and log-spread channel.
 _PIF_VECTORS = ((PIF.X, PIF.Y, PIF.SPREAD),)
 _PAF_VECTORS = ((PAF.X1, PAF.Y1, PAF.SPREAD1), (PAF.X2, PAF.Y2, PAF.SPREAD2))
+
+
+def views_to_decode(
+    network: Callable[[Tensor], Fields], images: Tensor, spec: FieldSpec, config: FusionConfig
+) -> list[View]:
+    """What is decoded of a batch of images: one view for all sizes, or one for each where poses are merged.
+
+    Args, raises: see :func:`fused_fields`.
+    """
+    if config.merge == "fields" or len(config.scales) == 1:
+        return [View(*fused_fields(network, images, spec, config))]
+    H, W = aligned_size(images.shape[-2], images.shape[-1], spec.stride)
+    images = F.pad(images, (0, W - images.shape[-1], 0, H - images.shape[-2]))
+    views = []
+    for scale in config.scales:
+        view = resize_aligned(images, scale, spec.stride)
+        fields = fused_fields(network, view, spec, FusionConfig(config.flip))
+        h, w = ((n - 1) / max(1, m - 1) for n, m in zip(view.shape[-2:], (H, W), strict=True))
+        views.append(View(*fields, (h or 1.0, w or 1.0)))
+    return views
 
 
 def fused_fields(network: Callable[[Tensor], Fields], images: Tensor, spec: FieldSpec, config: FusionConfig) -> Fields:

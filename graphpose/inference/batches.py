@@ -13,7 +13,8 @@ from torch import Tensor
 from graphpose.data.batch import Batch
 from graphpose.fields.config import FusionConfig
 from graphpose.fields.decode import Decoder
-from graphpose.fields.fusion import Fields, fused_fields
+from graphpose.fields.fusion import Fields, View, views_to_decode
+from graphpose.fields.merging import decode_views
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import probabilities
 from graphpose.inference.exported import ExportedNetwork, FieldNetwork
@@ -45,8 +46,9 @@ def for_inference(network: PoseNetwork) -> PoseNetwork:
 @torch.inference_mode()
 def predict_fields(
     network: FieldNetwork, images: Tensor, *, precision: str = "float32", fusion: FusionConfig | None = None
-) -> Fields:
-    """PIF (B, K, 5, h, w) and PAF (B, M, 7, h, w) of a batch, confidences are probabilities, on the CPU.
+) -> list[View]:
+    """The fields of a batch that are decoded, confidences are probabilities, on the CPU: of one view, or of several
+    sizes whose poses are merged.
 
     Args:
         network: in evaluation mode, on the device that it runs on.
@@ -62,18 +64,18 @@ class PendingFields:
     """Fields that a device may still be working on.
 
     Attributes:
-        fields: where they will be, in the host's memory.
+        views: where they will be, in the host's memory.
         done: recorded behind the copy to there; None where they are there.
     """
 
-    fields: Fields
+    views: list[View]
     done: torch.cuda.Event | None
 
-    def finish(self) -> Fields:
+    def finish(self) -> list[View]:
         """The fields, once they are there."""
         if self.done is not None:
             self.done.synchronize()
-        return self.fields
+        return self.views
 
 
 @torch.inference_mode()
@@ -87,16 +89,18 @@ def begin_fields(network: FieldNetwork, images: Tensor, precision: str, fusion: 
         return probabilities(outputs["pif"].float()), probabilities(outputs["paf"].float())
 
     images = images.to(device, non_blocking=True)
-    pif, paf = fused_fields(fields, images, network.spec, fusion or FusionConfig())
+    views = views_to_decode(fields, images, network.spec, fusion or FusionConfig())
     if device.type != "cuda":
-        return PendingFields((pif.cpu(), paf.cpu()), None)
-    # pinned, for a copy to other memory is waited for
-    host = tuple(torch.empty(field.shape, dtype=field.dtype, pin_memory=True) for field in (pif, paf))
-    for to, field in zip(host, (pif, paf), strict=True):
-        to.copy_(field, non_blocking=True)
+        return PendingFields([View(view.pif.cpu(), view.paf.cpu(), view.factors) for view in views], None)
+    host = [View(_begin_copy(view.pif), _begin_copy(view.paf), view.factors) for view in views]
     done = torch.cuda.Event()
     done.record(torch.cuda.current_stream(device))
-    return PendingFields((host[0], host[1]), done)
+    return PendingFields(host, done)
+
+
+def _begin_copy(field: Tensor) -> Tensor:
+    """A copy in the host's memory, pinned, for a copy to other memory is waited for."""
+    return torch.empty(field.shape, dtype=field.dtype, pin_memory=True).copy_(field, non_blocking=True)
 
 
 def fields_of_batches(
@@ -106,7 +110,7 @@ def fields_of_batches(
     precision: str = "float32",
     seconds: dict[str, float] | None = None,
     fusion: FusionConfig | None = None,
-) -> Iterator[tuple[Batch, Fields | None]]:
+) -> Iterator[tuple[Batch, list[View] | None]]:
     """The fields of every batch; on CUDA the next batch is with the network while the caller looks at this one's.
 
     Args:
@@ -122,12 +126,12 @@ def fields_of_batches(
     ahead = int(device_of(network).type == "cuda")
     begun: collections.deque[tuple[Batch, PendingFields | None]] = collections.deque()
 
-    def finish() -> tuple[Batch, Fields | None]:
+    def finish() -> tuple[Batch, list[View] | None]:
         batch, pending = begun.popleft()
         started = time.perf_counter()
-        fields = None if pending is None else pending.finish()
+        views = None if pending is None else pending.finish()
         count(started)
-        return batch, fields
+        return batch, views
 
     def count(started: float) -> None:
         if seconds is not None:
@@ -162,12 +166,12 @@ def predict_batches(
         seconds: if given, the time of network and decoder is added to it.
         fusion: views that are fused before decoding; None is the image alone.
     """
-    for batch, fields in fields_of_batches(network, batches, precision=precision, seconds=seconds, fusion=fusion):
-        if fields is None:
+    for batch, views in fields_of_batches(network, batches, precision=precision, seconds=seconds, fusion=fusion):
+        if views is None:
             yield batch, []
             continue
         started = time.perf_counter()
-        poses = decoder.decode_batch(*fields, image_sizes=input_sizes(batch))
+        poses = decode_views(decoder, views, input_sizes(batch))
         if seconds is not None:
             seconds["decode"] = seconds.get("decode", 0.0) + time.perf_counter() - started
         yield batch, [one.mapped(affine.numpy()) for one, affine in zip(poses, batch.to_original, strict=True)]

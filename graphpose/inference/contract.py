@@ -45,8 +45,8 @@ class ExportedContract:
             taken from them and divided by, channel by channel, what stands for "padding", and where a pixel's centre
             lies; None in files of earlier versions.
         decoder: thresholds that the network's poses are decoded with; None where it is not known.
-        usage: "long_edge" that images are resized to (None: as they are), "flip" and "scales" that are fused,
-            "enlarge" for images with a shorter long edge, too (true where it is left out); likewise.
+        usage: of :class:`graphpose.fields.config.UsageConfig`; "enlarge" and "merge" are left out in files of earlier
+            versions; likewise.
         statistics: by which the decoder joins fragments; None where those shipped for the skeleton are meant.
     """
 

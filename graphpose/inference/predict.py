@@ -22,9 +22,10 @@ from graphpose.data.loader import collate
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import EvalTransform, Warped
 from graphpose.errors import GraphposeError
-from graphpose.fields.config import DecoderConfig, UsageConfig
+from graphpose.fields.config import DecoderConfig, Merge, UsageConfig
 from graphpose.fields.decode import Decoder, build_decoder
-from graphpose.fields.fusion import Fields
+from graphpose.fields.fusion import View
+from graphpose.fields.merging import decode_views
 from graphpose.fields.pose import Poses
 from graphpose.inference.batches import PendingFields, begin_fields, device_of, for_inference, input_sizes
 from graphpose.inference.exported import ExportedNetwork, FieldNetwork
@@ -101,6 +102,7 @@ class Predictor:
         flip: bool | None = None,
         scales: Sequence[float] | None = None,
         enlarge: bool | None = None,
+        merge: Merge | None = None,
         decoder: DecoderConfig | None = None,
         precision: str = "float32",
         compile: bool = False,
@@ -114,6 +116,7 @@ class Predictor:
             flip: fuse the mirror image.
             scales: sizes to fuse, relative to the long edge.
             enlarge: resize images with a shorter long edge, too.
+            merge: how the sizes come together, see :class:`~graphpose.fields.config.FusionConfig`.
             decoder: thresholds.
             precision: autocast type of the network.
             compile: run the network through torch.compile, which takes minutes for the first image.
@@ -124,7 +127,7 @@ class Predictor:
         content = load_checkpoint(path)
         network = network_from_checkpoint(content, path, device)
         config = decoder or DecoderConfig.from_dict(content["decoder"])
-        usage = usage_of(content).changed(long_edge, flip, scales, enlarge)
+        usage = usage_of(content).changed(long_edge, flip, scales, enlarge, merge)
         decoding = build_decoder(network.spec, config, network.pose_statistics)
         return cls(network, usage, decoding, precision=precision, compile=compile)
 
@@ -137,6 +140,7 @@ class Predictor:
         flip: bool | None = None,
         scales: Sequence[float] | None = None,
         enlarge: bool | None = None,
+        merge: Merge | None = None,
         decoder: DecoderConfig | None = None,
     ) -> Predictor:
         """A predictor with an exported network, used as its file says, by ONNX Runtime on the CPU.
@@ -147,6 +151,7 @@ class Predictor:
             flip: fuse the mirror image.
             scales: sizes to fuse, relative to the long edge.
             enlarge: resize images with a shorter long edge, too.
+            merge: how the sizes come together, see :class:`~graphpose.fields.config.FusionConfig`.
             decoder: thresholds.
 
         Raises:
@@ -157,7 +162,7 @@ class Predictor:
         usage = UsageConfig() if contract.usage is None else UsageConfig.from_dict(contract.usage)
         config = decoder or DecoderConfig.from_dict(contract.decoder or {})
         decoding = build_decoder(network.spec, config, network.pose_statistics)
-        return cls(network, usage.changed(long_edge, flip, scales, enlarge), decoding)
+        return cls(network, usage.changed(long_edge, flip, scales, enlarge, merge), decoding)
 
     @property
     def device(self) -> torch.device:
@@ -250,8 +255,8 @@ class Predictor:
         persons = Persons.empty(self.network.spec.skeleton.num_keypoints)
         return self.transform(Sample(image, persons, np.zeros(image.shape[:2], bool), image_id=0, file_name=""))
 
-    def fields(self, images: Tensor) -> Fields:
-        """What is decoded: PIF (B, K, 5, h, w) and PAF (B, M, 7, h, w) with probabilities, on the CPU.
+    def fields(self, images: Tensor) -> list[View]:
+        """What is decoded, with probabilities, on the CPU: one view, or several sizes whose poses are merged.
 
         Args:
             images: (B, 3, H, W) in ImageNet normalisation, on any device.
@@ -305,11 +310,11 @@ class Predictor:
                 if batch:
                     begun.append((batch, *self._begin(batch)))
                 due = begun.popleft() if begun and (len(begun) > ahead or not batch) else None
-                fields = due[2].finish() if due else None
+                views = due[2].finish() if due else None
                 _add(clock, "network", started)
                 if last is not None:
                     last.result()
-                last = thread.submit(self._decode, due[0], due[1], fields, clock) if due and fields else None
+                last = thread.submit(self._decode, due[0], due[1], views, clock) if due and views else None
                 while waiting and waiting[0].is_settled:
                     one = waiting.popleft()
                     yield one.frame, one.poses
@@ -325,9 +330,11 @@ class Predictor:
         with compiler_failures_named():
             return begin_fields(self._model, images, self.precision, self.usage.fusion)
 
-    def _decode(self, waiting: Sequence[_Waiting], batch: Batch, fields: Fields, seconds: dict[str, float]) -> None:
+    def _decode(
+        self, waiting: Sequence[_Waiting], batch: Batch, views: Sequence[View], seconds: dict[str, float]
+    ) -> None:
         started = time.perf_counter()
-        poses = self.decoder.decode_batch(*fields, image_sizes=input_sizes(batch))
+        poses = decode_views(self.decoder, views, input_sizes(batch))
         for one, found, affine in zip(waiting, poses, batch.to_original, strict=True):
             one.poses = found.mapped(affine.numpy())
         _add(seconds, "decode", started)

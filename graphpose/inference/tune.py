@@ -13,6 +13,8 @@ from graphpose.data.batch import Batch
 from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig, FusionConfig
 from graphpose.fields.decode import Decoder, build_decoder, in_threads
+from graphpose.fields.fusion import View
+from graphpose.fields.merging import decode_image
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import FieldSpec
 from graphpose.graphs.statistics import PoseStatistics
@@ -32,6 +34,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "radius": (1.0, 1.25, 1.5, 2.0, 3.0),
     "radius_min": (0.2, 0.3, 0.5),
     "use_spread": (False, True),
+    "expected_oks": (False, True),
     "limb_radius": (1.5, 2.0, 3.0, 4.0),
     "limb_slack": (0.05, 0.1, 0.2),
     "min_limb_weight": (0.25, 0.5, 1.0),
@@ -49,15 +52,13 @@ class ImageFields:
 
     Attributes:
         image_id: id from the annotation file's record.
-        pif: (K, 5, h, w) float32, confidences are probabilities.
-        paf: (M, 7, h, w) float32, likewise.
+        views: its fields, of one size or of several whose poses are merged.
         size: height and width in pixels that the image covers of the network's input.
         to_original: (2, 3) float64 affine map from pixels of the input to those of the original image.
     """
 
     image_id: int
-    pif: np.ndarray
-    paf: np.ndarray
+    views: list[View]
     size: tuple[int, int]
     to_original: np.ndarray
 
@@ -119,12 +120,12 @@ def collect_fields(
     network.eval()
     collected = []
     batches = tqdm(loader, desc="fields", disable=None, leave=False)
-    for batch, fields in fields_of_batches(network, batches, precision=precision, fusion=fusion):
-        if fields is None:
+    for batch, views in fields_of_batches(network, batches, precision=precision, fusion=fusion):
+        if views is None:
             continue
-        pif, paf = (field.numpy() for field in fields)
         for i, (image_id, size) in enumerate(zip(batch.image_ids, input_sizes(batch), strict=True)):
-            collected.append(ImageFields(image_id, pif[i], paf[i], size, batch.to_original[i].numpy()))
+            own = [View(view.pif[i], view.paf[i], view.factors) for view in views]
+            collected.append(ImageFields(image_id, own, size, batch.to_original[i].numpy()))
     return collected
 
 
@@ -178,9 +179,9 @@ def choose_thresholds(
             raise GraphposeError(f"this data set's protocol has no metric '{metric}'; it has {', '.join(metrics)}")
         return metrics[metric]
 
-    arrays = [(image.pif, image.paf, image.size) for image in fields]
-    chosen, best, trials = coordinate_ascent(arrays, score, spec, start.statistics, start.config, grid, rounds)
-    before = score([start(*image) for image in arrays])
+    images = [(image.views, image.size) for image in fields]
+    chosen, best, trials = coordinate_ascent(images, score, spec, start.statistics, start.config, grid, rounds)
+    before = score([decode_image(start, *image) for image in images])
     gains, current, reached = [], dataclasses.asdict(start.config), before
     for trial in trials:
         if trial.score > reached:
@@ -204,8 +205,8 @@ def coordinate_ascent(
     """Best thresholds found one setting at a time, its values in order, until nothing gains.
 
     Args:
-        fields: of each validation image: PIF (K, 5, h, w) and PAF (M, 7, h, w), confidences are probabilities, and
-            where it does not fill them the image's height and width in pixels.
+        fields: of each validation image: its views, confidences are probabilities, and where it does not fill them
+            the image's height and width in pixels.
         score: of the poses of all images, in the order of ``fields``; larger is better (AP, as a rule).
         spec: skeleton and stride.
         statistics: for joining; None leaves fragments apart.
@@ -228,7 +229,7 @@ def coordinate_ascent(
 
     def evaluate(candidate: DecoderConfig) -> float:
         decoder = Decoder(spec, candidate, statistics)
-        return score(in_threads(lambda i: decoder(*fields[i]), len(fields)))
+        return score(in_threads(lambda i: decode_image(decoder, *fields[i]), len(fields)))
 
     best = config if config is not None else DecoderConfig()
     best_score = evaluate(best)

@@ -10,6 +10,7 @@ from graphpose.data.dataset import PoseDataset
 from graphpose.data.matching import match_keypoints
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import Decoder
+from graphpose.fields.merging import decode_image
 from graphpose.fields.pose import Poses
 from graphpose.inference.tune import ImageFields, coordinate_ascent
 from graphpose.metrics.coco import coco_results, evaluate_coco
@@ -32,6 +33,7 @@ UNSURE_GRID: dict[str, tuple[float, ...]] = {
     "min_split_weight": (1.5, 10.0, 100.0),
     "min_bridge_share": (0.15, 0.3, 0.5, 0.8),
     "use_spread": (False, True),
+    "expected_oks": (False, True),
     "join_alone": (-12.0, -9.0, -7.0, -6.0, -4.0),
     "min_join_probability": (0.2, 0.35, 0.5, 0.7),
     "join_scale_spread": (0.15, 0.25, 0.4, 0.6),
@@ -114,10 +116,10 @@ def choose_unsure_thresholds(
                 total += one.score({image.image_id: pose.mapped(image.to_original) for image, pose in own}, skeleton)
         return total / len(fields)
 
-    arrays = [(image.pif, image.paf, image.size) for image in images]
-    before = score([start(*image) for image in arrays])
+    views = [(image.views, image.size) for image in images]
+    before = score([decode_image(start, *image) for image in views])
     config, best, trials = coordinate_ascent(
-        arrays, score, start.spec, start.statistics, start.config, UNSURE_GRID, rounds
+        views, score, start.spec, start.statistics, start.config, UNSURE_GRID, rounds
     )
     config = dataclasses.replace(config, join_fragments=start.statistics is not None)
     return UnsureThresholds(config, best, before, len(trials))

@@ -13,10 +13,10 @@ from graphpose.data.demo.dataset import DemoDataset
 from graphpose.data.loader import make_loader
 from graphpose.data.transforms import EvalTransform
 from graphpose.errors import GraphposeError
+from graphpose.fields.config import FusionConfig, Merge
 from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.fusion import (
-    FusionConfig,
     aligned_size,
     flip_fields,
     fuse_fields,
@@ -24,6 +24,7 @@ from graphpose.fields.fusion import (
     mirrored_limbs,
     resample_fields,
     resize_aligned,
+    views_to_decode,
 )
 from graphpose.fields.spec import PAF, PIF, FieldSpec
 from graphpose.inference.evaluate import evaluate
@@ -196,6 +197,31 @@ def test_scales_that_make_no_sense_are_refused(scales: tuple[float, ...]) -> Non
         FusionConfig(scales=scales)
 
 
+def test_sizes_are_merged_by_fields_or_poses_only() -> None:
+    with pytest.raises(GraphposeError, match="by 'fields' or by 'poses', not by 'mean'"):
+        FusionConfig(merge="mean")  # type: ignore[arg-type]
+
+
+def test_each_size_is_decoded_alone_where_poses_are_merged(network: PoseNetwork) -> None:
+    def fields(images: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = network(images)
+        return outputs["pif"].sigmoid(), outputs["paf"].sigmoid()
+
+    images, stride = torch.randn(2, 3, 70, 90), network.spec.stride
+    with torch.inference_mode():
+        views = views_to_decode(fields, images, network.spec, FusionConfig(scales=(1.0, 0.5), merge="poses"))
+        (together,) = views_to_decode(fields, images, network.spec, FusionConfig(scales=(1.0, 0.5)))
+    H, W = aligned_size(70, 90, stride)
+    for view, scale in zip(views, (1.0, 0.5), strict=True):
+        h, w = (round((n - 1) * scale / stride) * stride + 1 for n in (H, W))
+        assert view.pif.shape[-2:] == view.paf.shape[-2:] == network.spec.size(h, w)
+        assert view.factors == ((h - 1) / (H - 1), (w - 1) / (W - 1))
+    assert together.factors == (1.0, 1.0)
+    padded = torch.nn.functional.pad(images, (0, W - 90, 0, H - 70))
+    with torch.inference_mode():
+        torch.testing.assert_close(views[0].pif, fields(padded)[0])
+
+
 @pytest.fixture(scope="module")
 def network() -> PoseNetwork:
     torch.manual_seed(0)
@@ -232,7 +258,8 @@ def test_flip_fusion_of_an_image_and_of_its_mirror_image_are_mirror_images(netwo
         torch.testing.assert_close(one[:, :, 0], other[:, :, 0], atol=1e-5, rtol=0)
 
 
-def test_evaluation_with_fusion_finds_the_persons_of_an_exact_network() -> None:
+@pytest.mark.parametrize("merge", ["fields", "poses"])
+def test_evaluation_with_fusion_finds_the_persons_of_an_exact_network(merge: Merge) -> None:
     class Exact(torch.nn.Module):
         """Encodes the batch's own persons as it sees them: at the view's size, and mirrored where the view is."""
 
@@ -264,7 +291,7 @@ def test_evaluation_with_fusion_finds_the_persons_of_an_exact_network() -> None:
     loader = make_loader(dataset, EvalTransform(None), 3, shuffle=False)
     found = evaluate(
         network, build_decoder(network.spec), network.watch(loader), dataset.ground_truth(),
-        fusion=FusionConfig(flip=True, scales=(1.0, 0.75)),
+        fusion=FusionConfig(flip=True, scales=(1.0, 0.75), merge=merge),
     )  # fmt: skip
     assert set(network.views) == {(161, 161), (121, 121)}
     assert len(network.views) == 8

@@ -119,8 +119,8 @@ def test_a_network_for_inference_is_folded_and_its_fields_are_those_of_the_origi
     convolution = next(p for p in fast.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1)
     assert convolution.is_contiguous(memory_format=torch.channels_last)
     for a, b in zip(collect_fields(network, batches()[1]), collect_fields(fast, batches()[1]), strict=True):
-        assert torch.allclose(torch.from_numpy(a.pif), torch.from_numpy(b.pif), atol=1e-4)
-        assert torch.allclose(torch.from_numpy(a.paf), torch.from_numpy(b.paf), atol=1e-4)
+        assert torch.allclose(a.views[0].pif, b.views[0].pif, atol=1e-4)
+        assert torch.allclose(a.views[0].paf, b.views[0].paf, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -128,7 +128,7 @@ def test_half_precision_gives_fields_near_those_of_float32(cuda, precision):
     network = for_inference(network_of("dynamic").to("cuda"))
     exact, half = (collect_fields(network, batches()[1], precision=p) for p in ("float32", precision))
     for a, b in zip(exact, half, strict=True):
-        assert 0 < abs(a.paf - b.paf).max() < 0.1
+        assert 0 < abs(a.views[0].paf - b.views[0].paf).max() < 0.1
 
 
 @pytest.mark.parametrize("ignored", [False, True])

@@ -18,6 +18,7 @@ from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
 from graphpose.fields.encode import encode, perfect_fields
+from graphpose.fields.fusion import View
 from graphpose.fields.spec import FieldSpec
 from graphpose.inference.evaluate import evaluate
 from graphpose.inference.tune import GRID, choose_thresholds, collect_fields, coordinate_ascent
@@ -35,7 +36,7 @@ def faint_fields():
     pif, paf = perfect_fields(encode(keypoints, torch.tensor([[100.0]]), STICK, (81, 161)))
     pif[:, :, 0] *= 0.25
     paf[:, :, 0] *= 0.25
-    return [(pif[0], paf[0])]
+    return [([View(pif[0], paf[0])],)]
 
 
 def test_faint_fields_ask_for_lower_thresholds():

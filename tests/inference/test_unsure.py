@@ -11,6 +11,8 @@ from graphpose.data.transforms import EvalTransform
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import build_decoder
 from graphpose.fields.encode import encode, perfect_fields
+from graphpose.fields.fusion import View
+from graphpose.fields.merging import decode_image
 from graphpose.fields.spec import FieldSpec
 from graphpose.inference import unsure
 from graphpose.inference.tune import ImageFields
@@ -28,7 +30,7 @@ def fields_of(dataset: DemoDataset, confidence: float) -> list[ImageFields]:
     pif[:, :, 0] *= confidence
     paf[:, :, 0] *= confidence
     return [
-        ImageFields(image_id, pif[i].numpy(), paf[i].numpy(), (height, width), batch.to_original[i].numpy())
+        ImageFields(image_id, [View(pif[i], paf[i])], (height, width), batch.to_original[i].numpy())
         for i, image_id in enumerate(batch.image_ids)
     ]
 
@@ -47,7 +49,7 @@ def test_networks_are_averaged_and_sets_are_added(monkeypatch: pytest.MonkeyPatc
     decoder = build_decoder(SPEC, found.config)
     alone = 0.0
     for one, images in zip(sets, faint, strict=True):
-        poses = {image.image_id: decoder(image.pif, image.paf, image.size) for image in images}
+        poses = {image.image_id: decode_image(decoder, image.views, image.size) for image in images}
         mapped = {image.image_id: poses[image.image_id].mapped(image.to_original) for image in images}
         alone += one.score(mapped, COCO)
     assert alone > 2
@@ -58,7 +60,7 @@ def test_labels_themselves_have_the_highest_score() -> None:
     dataset = DemoDataset(2, seed=3, size=160)
     decoder = build_decoder(SPEC, DecoderConfig())
     poses = {
-        image.image_id: decoder(image.pif, image.paf, image.size).mapped(image.to_original)
+        image.image_id: decode_image(decoder, image.views, image.size).mapped(image.to_original)
         for image in fields_of(dataset, 1.0)
     }
     assert ScoredPhotographs(dataset, complete=True).score(poses, COCO) > 0.9

@@ -36,6 +36,7 @@ class Candidates(NamedTuple):
         scale: (N,) float32, cells, at most the field's longer side; 0 where the field does not know it.
         support: (N,) float32; high-resolution confidence, the sum of confidences that agree on the place.
         precision: (N,) float32; weight of the place beside those of other cells.
+        spread: (N,) float32; Laplace spread b of the place, cells; the largest that is taken where it is NaN.
     """
 
     starts: np.ndarray
@@ -45,6 +46,7 @@ class Candidates(NamedTuple):
     scale: np.ndarray
     support: np.ndarray
     precision: np.ndarray
+    spread: np.ndarray
 
 
 @compiled
@@ -61,7 +63,7 @@ def find_candidates(pif: np.ndarray, settings: Settings) -> Candidates:
     starts = np.zeros(K + 1, np.int64)
     x, y = np.empty(N, np.float32), np.empty(N, np.float32)
     confidence, scale = np.empty(N, np.float32), np.empty(N, np.float32)
-    support, precision = np.empty(N, np.float32), np.empty(N, np.float32)
+    support, precision, spread = np.empty(N, np.float32), np.empty(N, np.float32), np.empty(N, np.float32)
     agreement = np.empty(N, np.float32)  # 1 / reach²
     column = np.empty(N, np.int64)
     begins = np.empty(h + 1, np.int64)  # first candidate of each row of the type at hand
@@ -86,8 +88,10 @@ def find_candidates(pif: np.ndarray, settings: Settings) -> Candidates:
             reach = max(settings.radius_min, settings.radius * s)
             agreement[n] = 1 / (reach * reach)
             b = pif[k, PIF.SPREAD, r, c]
-            known = settings.use_spread and b == b
-            precision[n] = math.exp(-min(max(b, -MAX_LOG_SPREAD), MAX_LOG_SPREAD)) if known else 1.0
+            known = b == b
+            b = min(max(b, -MAX_LOG_SPREAD), MAX_LOG_SPREAD) if known else MAX_LOG_SPREAD
+            spread[n] = math.exp(b)
+            precision[n] = math.exp(-b) if settings.use_spread and known else 1.0
             support[n] = confidence[n]
             column[n] = c
             n += 1
@@ -95,9 +99,10 @@ def find_candidates(pif: np.ndarray, settings: Settings) -> Candidates:
             begins[rows] = n
             rows += 1
         if n > starts[k]:
-            _add_support(begins, column, agreement, Candidates(starts, x, y, confidence, scale, support, precision))
+            so_far = Candidates(starts, x, y, confidence, scale, support, precision, spread)
+            _add_support(begins, column, agreement, so_far)
     starts[K] = n
-    return Candidates(starts, x[:n], y[:n], confidence[:n], scale[:n], support[:n], precision[:n])
+    return Candidates(starts, x[:n], y[:n], confidence[:n], scale[:n], support[:n], precision[:n], spread[:n])
 
 
 @compiled

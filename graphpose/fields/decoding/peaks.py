@@ -5,6 +5,7 @@ Convention: lengths are in cells.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,8 @@ class Peaks(NamedTuple):
     Attributes:
         starts: (K + 1,) int64; peaks starts[k] … starts[k + 1] − 1 are of type k.
         x, y: (N,) float32, cells.
-        confidence: (N,) float32 in (0, 1]; summed confidence of the cells that agree, of those that can.
+        confidence: (N,) float32 in (0, 1]; summed confidence of the cells that agree, of those that can, times the
+            similarity to expect of the place where ``expected_oks`` is set.
         scale: (N,) float32, cells; 0 where no cell knows it.
     """
 
@@ -43,6 +45,7 @@ class _Groups(NamedTuple):
         agreement: (G,) float32; 1 / reach² of that candidate.
         weight: (G,) float64, summed over the group as all that follow.
         weighted_dx, weighted_dy: (G,) float64; weight times the offset from (x, y).
+        weighted_spread: (G,) float64; weight times the spread.
         scaled: (G,) float64; confidence of the candidates that know their scale.
         confident_scale: (G,) float64; that times the scale.
         confidence: (G,) float64; 0 for a group that is none.
@@ -55,6 +58,7 @@ class _Groups(NamedTuple):
     weight: np.ndarray
     weighted_dx: np.ndarray
     weighted_dy: np.ndarray
+    weighted_spread: np.ndarray
     scaled: np.ndarray
     confident_scale: np.ndarray
     confidence: np.ndarray
@@ -77,7 +81,7 @@ def find_peaks(candidates: Candidates, h: int, w: int, settings: Settings) -> Pe
     G = settings.max_peaks
     groups = _Groups(
         np.empty(G, np.float32), np.empty(G, np.float32), np.empty(G, np.float32), np.empty(G, np.float32),
-        np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G),
+        np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G),
     )  # fmt: skip
     order = np.empty(N, np.int64)
     heads = np.empty(SUPPORT_STEPS + 1, np.int64)
@@ -99,6 +103,8 @@ def find_peaks(candidates: Candidates, h: int, w: int, settings: Settings) -> Pe
             peaks.y[n] = groups.y[g] + groups.weighted_dy[g] / groups.weight[g]
             peaks.confidence[n] = min(confidence, 1.0)
             peaks.scale[n] = groups.confident_scale[g] / groups.scaled[g] if groups.scaled[g] > 0 else 0.0
+            if settings.expected_oks and peaks.scale[n] > 0:
+                peaks.confidence[n] *= expected_similarity(groups.weighted_spread[g] / groups.weight[g], peaks.scale[n])
             n += 1
         _sort_by_x(peaks, peaks.starts[k], n)
     peaks.starts[K] = n
@@ -123,7 +129,7 @@ def _gather(candidates: Candidates, order: np.ndarray, settings: Settings, group
             if n == len(groups.x):
                 continue
             groups.x[n], groups.y[n], groups.scale[n], groups.agreement[n] = x[i], y[i], scale[i], mine
-            groups.weight[n] = groups.weighted_dx[n] = groups.weighted_dy[n] = 0
+            groups.weight[n] = groups.weighted_dx[n] = groups.weighted_dy[n] = groups.weighted_spread[n] = 0
             groups.scaled[n] = groups.confident_scale[n] = groups.confidence[n] = 0
             nearest, best = n, np.float32(0.0)
             n += 1
@@ -131,11 +137,29 @@ def _gather(candidates: Candidates, order: np.ndarray, settings: Settings, group
         groups.weight[nearest] += weight
         groups.weighted_dx[nearest] += weight * (x[i] - groups.x[nearest])
         groups.weighted_dy[nearest] += weight * (y[i] - groups.y[nearest])
+        groups.weighted_spread[nearest] += weight * candidates.spread[i]
         if scale[i] > 0:
             groups.scaled[nearest] += confidence[i]
             groups.confident_scale[nearest] += confidence[i] * scale[i]
         groups.confidence[nearest] += confidence[i]
     return n
+
+
+@compiled
+def expected_similarity(spread: float, scale: float) -> float:
+    """The OKS similarity E[exp(−d² / 2 κ²)] of a keypoint whose distance d from the truth is as its spread says.
+
+    The regression loss makes the spread b the mean of d and takes d to be exponential, so that with t = b / κ the
+    similarity is √(π / 2) / t · exp(1 / 2 t²) · erfc(1 / √2 t).
+
+    Args:
+        spread: b.
+        scale: σ_k · sqrt(person area) in the same unit, positive; OKS has κ = 2 σ_k · sqrt(person area).
+    """
+    t = spread / (2 * scale)
+    if t < 0.15:  # where exp and erfc leave the range of floats; the first terms of the series are as good
+        return 1 - t**2 + 3 * t**4
+    return math.sqrt(math.pi / 2) / t * math.exp(0.5 / t**2) * math.erfc(math.sqrt(0.5) / t)
 
 
 @compiled

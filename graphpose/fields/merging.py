@@ -1,0 +1,105 @@
+"""Poses of several sizes of an image: each is decoded alone, and of the poses of one person the best stays.
+
+A network sees persons of some range of sizes; a large person in a reduced image, a small one in the image as it is. The
+mean of their fields is sure of neither, see :mod:`graphpose.fields.fusion`.
+
+Source: non-maximum suppression by OKS as in Papandreou et al., "Towards Accurate Multi-person Pose Estimation in the
+Wild", CVPR 2017, section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from graphpose.fields.decode import Decoder, in_threads
+from graphpose.fields.fusion import View
+from graphpose.fields.pose import Poses
+
+# The mean similarity of its keypoints from which on a pose is the same person as a better one, and the tolerance that
+# it is computed with, in those of OKS: the errors of two sizes add up, and to see one person twice is the worse error.
+SAME_PERSON = 0.4
+TOLERANCE = 2.0
+
+
+def decode_views(
+    decoder: Decoder, views: Sequence[View], image_sizes: Sequence[tuple[int, int]], workers: int | None = None
+) -> list[Poses]:
+    """Poses of B images.
+
+    Args:
+        decoder: made for the network.
+        views: of the batch; one, or several whose poses are merged.
+        image_sizes: height and width in pixels that each image covers of the network's input.
+        workers: threads; None takes one for each core.
+
+    Returns:
+        Poses of each image, in pixels of the network's input; of one view exactly the decoder's.
+    """
+    if len(views) == 1:
+        return decoder.decode_batch(views[0].pif, views[0].paf, workers, image_sizes)
+    return in_threads(
+        lambda i: decode_image(decoder, [View(v.pif[i], v.paf[i], v.factors) for v in views], image_sizes[i]),
+        len(image_sizes),
+        workers,
+    )
+
+
+def decode_image(decoder: Decoder, views: Sequence[View], image_size: tuple[int, int] | None = None) -> Poses:
+    """Poses of one image; see :func:`decode_views`, None as ``image_size`` takes the whole fields of a single view."""
+    if len(views) == 1:
+        return decoder(views[0].pif, views[0].paf, image_size)
+    assert image_size is not None
+    height, width = image_size
+    found = []
+    for pif, paf, (fy, fx) in views:
+        poses = decoder(pif, paf, (int((height - 1) * fy) + 1, int((width - 1) * fx) + 1))
+        found.append(poses.mapped(np.array([[1 / fx, 0, 0], [0, 1 / fy, 0]])))
+    return merge_poses(found, decoder.config.max_poses)
+
+
+def merge_poses(found: Sequence[Poses], max_poses: int | None = None) -> Poses:
+    """The best poses of all that were found in one image, one of each person.
+
+    Args:
+        found: poses of each view, all in the same pixels; at least one, of one skeleton.
+        max_poses: so many are returned at most.
+
+    Returns:
+        Poses, best first. A pose that is like a better one is left out; the keypoints that the better one lacks are
+        taken from it. Scores are those of the poses that stay.
+    """
+    skeleton = found[0]._skeleton()
+    keypoints, scores, scales = (
+        np.concatenate([getattr(poses, name) for poses in found]) for name in ("keypoints", "scores", "scales")
+    )
+    order = np.argsort(-scores, kind="stable")
+    keypoints, scores, scales = keypoints[order], scores[order], scales[order]
+    sigmas = np.array(skeleton.sigmas)
+    kept: list[int] = []
+    whole, whole_scales = keypoints.copy(), scales.copy()
+    tolerance = TOLERANCE * 2 * _person_scale(scales, sigmas)[:, None] * sigmas  # (N, K) pixels
+    for n, pose in enumerate(keypoints):
+        better = np.array(kept, np.int64)
+        both = (keypoints[better, :, 2] > 0) & (pose[:, 2] > 0)  # (kept, K)
+        squared = ((keypoints[better, :, :2] - pose[:, :2]) ** 2).sum(axis=2)
+        similarity = np.exp(-squared / np.maximum(2 * tolerance[better] ** 2, 1e-12)) * both
+        same = np.flatnonzero(similarity.sum(axis=1) >= SAME_PERSON * max(1, (pose[:, 2] > 0).sum()))
+        if not len(same):
+            kept.append(n)
+            continue
+        person = better[same[0]]
+        lacking = whole[person, :, 2] <= 0
+        whole[person, lacking], whole_scales[person, lacking] = pose[lacking], scales[n, lacking]
+    chosen = np.array(kept[:max_poses], np.int64)
+    return Poses(whole[chosen], scores[chosen], whole_scales[chosen], skeleton)
+
+
+def _person_scale(scales: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """(N,) sqrt(person area) in pixels, the median of what the keypoints say; 0 where none says it."""
+    said = np.where(scales > 0, scales / sigmas, np.nan)
+    known = (scales > 0).any(axis=1)
+    areas = np.zeros(len(scales))
+    areas[known] = np.nanmedian(said[known], axis=1)
+    return areas
