@@ -21,7 +21,7 @@ from graphpose.data.demo.film import DemoFilm
 from graphpose.data.sample import Persons
 from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
-from graphpose.inference.tracking import Tracker, TrackerConfig, pose_areas
+from graphpose.inference.tracking import Tracker, TrackerConfig
 from graphpose.skeleton import COCO
 
 FOUND, MISSED, NOBODY = 0.9, 0.08, 0.15  # shares: of visible keypoints, of persons, of frames with a pose of nobody
@@ -119,6 +119,6 @@ def milliseconds_per_frame(persons: int = TIMED_PERSONS, frames: int = 200) -> f
         keypoints[:, :, :2] += rng.normal(0, 1, keypoints[:, :, :2].shape)
         poses = Poses(keypoints, scores, scales, COCO)
         started = time.perf_counter()
-        tracker.update(poses.keypoints, pose_areas(poses, COCO), poses.scores)
+        tracker.update(poses.keypoints, poses.areas, poses.scores)
         times.append(time.perf_counter() - started)
     return round(1000 * float(np.median(times)), 3)

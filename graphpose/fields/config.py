@@ -45,6 +45,8 @@ class DecoderConfig:
         use_spread: weigh places by the spread channel; only where it was trained (laplace loss).
         expected_oks: multiply a keypoint's confidence by the similarity (of OKS) that its spread lets expect, so that
             the exact poses come first; only where the spread was trained, likewise.
+        complete: tell from a person's keypoints where the others lie, by the pose statistics that fragments are joined
+            by; their confidence says how exact that is likely to be.
         join_scale_spread: standard deviation of the logarithm of the ratio of the scales that two fragments of one
             person read from the fields.
         join_alone: log-likelihood (per scale², see joining) from which on a partner is likelier than none.
@@ -77,6 +79,7 @@ class DecoderConfig:
     min_bridge_share: float = 0.5
     use_spread: bool = False
     expected_oks: bool = False
+    complete: bool = False
     join_scale_spread: float = 0.25
     join_alone: float = -6.0
     join_spread_floor: float = 0.02

@@ -18,6 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from graphpose.errors import GraphposeError
+from graphpose.fields.completing import PoseCompletion
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decoding.grouping import Grouped, group_fields
 from graphpose.fields.decoding.growth import best_poses
@@ -35,10 +36,10 @@ class Decoder:
         spec: skeleton and stride of the fields.
         config: thresholds.
         statistics: pose statistics of the data set, in units of sqrt(person area), for joining the fragments of a
-            person; without them, or with join_fragments=False, fragments stay apart.
+            person, and for completing poses; without them, or with join_fragments=False, fragments stay apart.
 
     Raises:
-        GraphposeError: join_fragments=True without statistics.
+        GraphposeError: join_fragments=True or complete=True without statistics.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Decoder:
     ) -> None:
         self.spec = spec
         self.config = config if config is not None else DecoderConfig()
-        if self.config.join_fragments and statistics is None:
-            raise GraphposeError(
-                "join_fragments=True needs statistics in units of sqrt(person area), and skeleton "
-                f"'{spec.skeleton.name}' has none; train with statistics=train, or set join_fragments=False"
-            )
+        for name in ("join_fragments", "complete"):
+            if getattr(self.config, name) and statistics is None:
+                raise GraphposeError(
+                    f"{name}=True needs statistics in units of sqrt(person area), and skeleton "
+                    f"'{spec.skeleton.name}' has none; train with statistics=train, or set {name}=False"
+                )
+        self._completion = PoseCompletion(statistics, spec.skeleton) if self.config.complete and statistics else None
         self.statistics = statistics if self.config.join_fragments is not False else None
         self._tables = decoder_tables(spec.skeleton, self.config, self.statistics)
 
@@ -71,9 +74,19 @@ class Decoder:
         Raises:
             GraphposeError: when the shapes do not fit the skeleton or each other.
         """
+        return self.completed(self.found(pif, paf, image_size), image_size or self._covered(pif.shape))
+
+    def found(
+        self, pif: np.ndarray | Tensor, paf: np.ndarray | Tensor, image_size: tuple[int, int] | None = None
+    ) -> Poses:
+        """As :meth:`__call__`, without what ``complete`` tells: poses of what the fields show."""
         pif, paf = _array(pif), _array(paf)
         self._check(pif.shape, paf.shape)
-        return self._poses(group_fields(pif, paf, self._tables), pif.shape[2:], image_size)
+        return self._poses(group_fields(pif, paf, self._tables), image_size or self._covered(pif.shape))
+
+    def completed(self, poses: Poses, image_size: tuple[int, int]) -> Poses:
+        """Poses of an image of some height and width in pixels, completed where the settings ask for that."""
+        return poses if self._completion is None else self._completion(poses, image_size)
 
     def decode_batch(
         self,
@@ -104,6 +117,10 @@ class Decoder:
         pifs, pafs = _array(pif), _array(paf)
         return in_threads(lambda i: self(pifs[i], pafs[i], image_sizes[i] if image_sizes else None), len(pif), workers)
 
+    def _covered(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Height and width in pixels that fields (…, h, w) cover."""
+        return shape[-2] * self.spec.stride, shape[-1] * self.spec.stride
+
     def _check(self, pif: Sequence[int], paf: Sequence[int]) -> None:
         """Refuses shapes of one image's fields that do not fit."""
         skeleton = self.spec.skeleton
@@ -118,13 +135,13 @@ class Decoder:
                 f"PAF of shape {tuple(paf)} does not fit the skeleton '{skeleton.name}' and the PIF; {needed} is needed"
             )
 
-    def _poses(self, grouped: Grouped, size: Sequence[int], image_size: tuple[int, int] | None) -> Poses:
-        """Poses in pixels of one image with ``size`` cells."""
+    def _poses(self, grouped: Grouped, image_size: tuple[int, int]) -> Poses:
+        """Poses in pixels of one image."""
         poses, scores, disputed = grouped
         if disputed:
             poses, scores = best_poses(join_fragments(poses, self._tables), self._tables.settings)
         stride = self.spec.stride
-        height, width = image_size or (size[0] * stride, size[1] * stride)
+        height, width = image_size
         places = poses.keypoints[:, :, :2]
         places *= np.float32(stride)
         np.maximum(places, 0, out=places)
@@ -145,14 +162,15 @@ def build_decoder(
             shipped ones that were measured in sqrt(person area).
 
     Raises:
-        GraphposeError: no statistics in units of sqrt(person area) where ``join_fragments`` asks for them.
+        GraphposeError: no statistics in units of sqrt(person area) where ``join_fragments`` or ``complete`` asks for
+            them.
     """
-    join = None if config is None else config.join_fragments
-    if join is False:
+    join, complete = (None, False) if config is None else (config.join_fragments, config.complete)
+    if join is False and not complete:
         return Decoder(spec, config)
     if statistics is None and has_shipped_statistics(spec.skeleton):
         shipped = shipped_statistics(spec.skeleton)
-        statistics = shipped if join or shipped.scale_rule == "sqrt_area" else None
+        statistics = shipped if join or complete or shipped.scale_rule == "sqrt_area" else None
     return Decoder(spec, config, statistics and statistics.in_sqrt_area())
 
 

@@ -54,32 +54,33 @@ def decode_image(decoder: Decoder, views: Sequence[View], image_size: tuple[int,
     height, width = image_size
     found = []
     for pif, paf, (fy, fx) in views:
-        poses = decoder(pif, paf, (int((height - 1) * fy) + 1, int((width - 1) * fx) + 1))
+        poses = decoder.found(pif, paf, (int((height - 1) * fy) + 1, int((width - 1) * fx) + 1))
         found.append(poses.mapped(np.array([[1 / fx, 0, 0], [0, 1 / fy, 0]])))
-    return merge_poses(found, decoder.config.max_poses)
+    return decoder.completed(merge_poses(found, decoder.config.max_poses), image_size)
 
 
 def merge_poses(found: Sequence[Poses], max_poses: int | None = None) -> Poses:
     """The best poses of all that were found in one image, one of each person.
 
     Args:
-        found: poses of each view, all in the same pixels; at least one, of one skeleton.
+        found: poses of each view, all in the same pixels and of one skeleton, which they say; at least one.
         max_poses: so many are returned at most.
 
     Returns:
         Poses, best first. A pose that is like a better one is left out; the keypoints that the better one lacks are
         taken from it. Scores are those of the poses that stay.
     """
-    skeleton = found[0]._skeleton()
+    skeleton = found[0].skeleton
+    assert skeleton is not None
     keypoints, scores, scales = (
         np.concatenate([getattr(poses, name) for poses in found]) for name in ("keypoints", "scores", "scales")
     )
     order = np.argsort(-scores, kind="stable")
     keypoints, scores, scales = keypoints[order], scores[order], scales[order]
-    sigmas = np.array(skeleton.sigmas)
     kept: list[int] = []
     whole, whole_scales = keypoints.copy(), scales.copy()
-    tolerance = TOLERANCE * 2 * _person_scale(scales, sigmas)[:, None] * sigmas  # (N, K) pixels
+    areas = Poses(keypoints, scores, scales, skeleton).areas
+    tolerance = TOLERANCE * 2 * np.sqrt(areas)[:, None] * np.array(skeleton.sigmas)  # (N, K) pixels
     for n, pose in enumerate(keypoints):
         better = np.array(kept, np.int64)
         both = (keypoints[better, :, 2] > 0) & (pose[:, 2] > 0)  # (kept, K)
@@ -94,12 +95,3 @@ def merge_poses(found: Sequence[Poses], max_poses: int | None = None) -> Poses:
         whole[person, lacking], whole_scales[person, lacking] = pose[lacking], scales[n, lacking]
     chosen = np.array(kept[:max_poses], np.int64)
     return Poses(whole[chosen], scores[chosen], whole_scales[chosen], skeleton)
-
-
-def _person_scale(scales: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """(N,) sqrt(person area) in pixels, the median of what the keypoints say; 0 where none says it."""
-    said = np.where(scales > 0, scales / sigmas, np.nan)
-    known = (scales > 0).any(axis=1)
-    areas = np.zeros(len(scales))
-    areas[known] = np.nanmedian(said[known], axis=1)
-    return areas

@@ -63,6 +63,16 @@ class Poses:
         return Poses(keypoints, self.scores.copy(), (self.scales * factor).astype(np.float32), self.skeleton)
 
     @property
+    def areas(self) -> np.ndarray:
+        """(N,) float64; person areas in pixels² as the fields carry them: the median of what the keypoints' scales say,
+        0 where none says it."""
+        roots = np.where(self.scales > 0, self.scales / np.array(self._skeleton().sigmas), np.nan)
+        known = (self.scales > 0).any(axis=1)
+        areas = np.zeros(len(self))
+        areas[known] = np.square(np.nanmedian(roots[known], axis=1))
+        return areas
+
+    @property
     def boxes(self) -> np.ndarray:
         """(N, 4) float32; x, y, width, height around the keypoints found, zeros where there is none."""
         found = self.keypoints[:, :, 2:] > 0

@@ -15,7 +15,7 @@ from graphpose.fields.pose import Poses
 from graphpose.inference.frames import Frame
 from graphpose.inference.report import Report
 from graphpose.inference.sources import DEFAULT_RATE
-from graphpose.inference.tracking import Tracker, pose_areas
+from graphpose.inference.tracking import Tracker
 from graphpose.inference.writers import (
     AppendedFile,
     JsonArray,
@@ -199,7 +199,7 @@ class Outputs:
         )
         results = poses.to_coco(frame.image_id)
         if self.config.track:
-            for result, area in zip(results, pose_areas(poses, self.skeleton), strict=True):
+            for result, area in zip(results, poses.areas, strict=True):
                 result["area"] = round(float(area), 3)
             self._track(frame, results)
         if frame.index is None:

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from graphpose.errors import GraphposeError
-from graphpose.fields.pose import Poses
 from graphpose.skeleton import Skeleton
 
 
@@ -73,7 +72,7 @@ class Tracker:
 
         Args:
             keypoints: (N, K, 3) x, y in pixels and confidence, 0 where not found.
-            areas: (N,) area of each person in pixels², see :func:`pose_areas`.
+            areas: (N,) area of each person in pixels², of :class:`~graphpose.fields.pose.Poses`.
             scores: (N,) of the poses.
 
         Returns:
@@ -137,15 +136,3 @@ def _median(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     ordered = np.sort(np.where(mask[:, :, None], values, np.inf), axis=1)
     count, rows = mask.sum(axis=1), np.arange(len(values))
     return (ordered[rows, (count - 1) // 2] + ordered[rows, count // 2]) / 2
-
-
-def pose_areas(poses: Poses, skeleton: Skeleton) -> np.ndarray:
-    """(N,) person areas in pixels², as the fields carry them: the median over the keypoints found.
-
-    Args:
-        poses: their scales are σ_k · sqrt(area).
-        skeleton: gives the sigmas.
-    """
-    roots = poses.scales.astype(np.float64) / np.array(skeleton.sigmas)
-    known = (poses.keypoints[:, :, 2] > 0) & np.isfinite(roots)
-    return np.square(np.where(known.any(axis=1), _median(roots[:, :, None], known)[:, 0], 0.0))

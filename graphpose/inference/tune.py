@@ -43,7 +43,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "min_join_probability": (0.5, 0.7, 0.9),
 }
 
-JOINING = ("join_alone", "min_join_probability")  # without statistics they change nothing
+BY_STATISTICS = ("join_alone", "min_join_probability", "complete")  # without any they change nothing, or are refused
 
 
 @dataclasses.dataclass
@@ -237,7 +237,7 @@ def coordinate_ascent(
     for _ in range(rounds):
         before = best_score
         for name, values in grid.items():
-            if statistics is None and name in JOINING:
+            if statistics is None and name in BY_STATISTICS:
                 continue
             for value in values:
                 candidate = dataclasses.replace(best, **dict.fromkeys(name.split(), value))  # type: ignore[arg-type]

@@ -34,6 +34,7 @@ UNSURE_GRID: dict[str, tuple[float, ...]] = {
     "min_bridge_share": (0.15, 0.3, 0.5, 0.8),
     "use_spread": (False, True),
     "expected_oks": (False, True),
+    "complete": (False, True),
     "join_alone": (-12.0, -9.0, -7.0, -6.0, -4.0),
     "min_join_probability": (0.2, 0.35, 0.5, 0.7),
     "join_scale_spread": (0.15, 0.25, 0.4, 0.6),

@@ -5,7 +5,7 @@ import pytest
 
 from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
-from graphpose.inference.tracking import Tracker, TrackerConfig, pose_areas
+from graphpose.inference.tracking import Tracker, TrackerConfig
 from graphpose.skeleton import COCO
 
 AREA = 6000.0
@@ -90,12 +90,12 @@ def test_the_same_movement_in_another_size_gives_the_same_identities():
 
 
 def test_areas_are_those_that_the_fields_carry():
-    poses = Poses(np.ones((2, 17, 3), np.float32), np.ones(2, np.float32), np.zeros((2, 17), np.float32))
+    poses = Poses(np.ones((2, 17, 3), np.float32), np.ones(2, np.float32), np.zeros((2, 17), np.float32), COCO)
     poses.scales[0] = np.array(COCO.sigmas) * 50  # sqrt(area) 50
     poses.scales[0, 3] = 1000  # an outlier
     poses.keypoints[1] = 0
-    np.testing.assert_allclose(pose_areas(poses, COCO), [2500, 0], rtol=1e-5)
-    assert pose_areas(Poses.empty(17), COCO).shape == (0,)
+    np.testing.assert_allclose(poses.areas, [2500, 0], rtol=1e-5)
+    assert Poses.empty(17, COCO).areas.shape == (0,)
 
 
 @pytest.mark.parametrize("settings", [{"min_oks": 1.5}, {"patience": -1}, {"tolerance": 0}, {"smoothing": -0.1}])
