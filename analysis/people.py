@@ -52,7 +52,7 @@ from graphpose.inference.batches import predict_batches
 from graphpose.inference.outputs import DRAWN_SCORE
 from graphpose.inference.predict import Predictor
 from graphpose.inference.tune import collect_fields
-from graphpose.inference.unsure import ScoredPhotographs, choose_unsure_thresholds
+from graphpose.inference.unsure import UNSURE_GRID, ScoredPhotographs, choose_unsure_thresholds
 from graphpose.metrics.coco import coco_results
 from graphpose.metrics.intervals import Interval, coco_intervals, face_interval, single_intervals
 from graphpose.metrics.persons import PersonCounts, count_persons
@@ -62,6 +62,8 @@ from graphpose.skeleton import Skeleton
 from graphpose.visualize import contact_sheet, draw_poses, save_image
 
 SHEET_COLUMNS = 6
+# What --tune tries; studies, which count what networks find, try less.
+GRID = UNSURE_GRID | {"expected_oks": (False, True), "complete_poses": (False, True)}
 
 
 def predict(
@@ -162,7 +164,7 @@ def tune(options: argparse.Namespace) -> list[str]:
     sets += [ScoredPhotographs(open_first(*options.single, options.limit), complete=False)] if options.single else []
     loaders = [make_loader(one.dataset, predictor.transform, options.batch_size, shuffle=False) for one in sets]
     fields = [collect_fields(network, loader, fusion=predictor.usage.fusion) for loader in loaders]
-    found = choose_unsure_thresholds([fields], sets, start, options.rounds)
+    found = choose_unsure_thresholds([fields], sets, start, options.rounds, GRID)
     found.config.write(options.tune)
     changed = [
         f"  {name} {old} → {getattr(found.config, name)}"

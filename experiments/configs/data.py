@@ -76,7 +76,7 @@ class DataConfig:
         max_detections: poses per image that count in the metric.
         evaluator: "pycocotools" or "fast" (faster-coco-eval).
         test_flip: fuse the fields of the mirror image before decoding.
-        test_scales: fuse these sizes, relative to ``long_edge``.
+        test_scales: look at these sizes, relative to ``long_edge``.
         test_merge: how they come together: "fields" or "poses", see :class:`~graphpose.fields.config.FusionConfig`.
         contact_sheet_images: evaluation images whose poses are drawn at the end.
 
@@ -163,7 +163,7 @@ class DataConfig:
 
     @property
     def fusion(self) -> FusionConfig:
-        """The views that evaluation fuses."""
+        """The views that evaluation looks at."""
         scales = self.test_scales if isinstance(self.test_scales, tuple) else (self.test_scales,)
         return FusionConfig(self.test_flip, scales, self.test_merge)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.configs import frozen, photographs
 
-CONFIG: dict[str, Any] = photographs.CONFIG | frozen.VIEWS | {
+CONFIG: dict[str, Any] = photographs.CONFIG | frozen.STUDY | {
     "image_size": 160,
     "long_edge": 192,
     "upsample": 2,

@@ -15,14 +15,14 @@ from typing import Any
 from experiments.configs import photographs
 from experiments.configs.defaults import GROUPS
 
-# What the networks of all studies are shown, whatever `photographs` itself goes on to.
-VIEWS: dict[str, Any] = {
+# How the networks of all studies learn and are evaluated, whatever `photographs` itself goes on to.
+STUDY: dict[str, Any] = photographs.PLAIN | {
     "crowd": GROUPS["crowd"] | {"mosaic": 0.15, "paste": 0.1},
     "augment": GROUPS["augment"]
     | {"long_edge": 160, "scale": [0.7, 1.4], "rotation": 30.0, "colour": 0.5, "degrade": 0.0},
 }
 
-CONFIG: dict[str, Any] = photographs.CONFIG | VIEWS | {
+CONFIG: dict[str, Any] = photographs.CONFIG | STUDY | {
     "given_features": True,
     "image_size": 160,  # sizes are multiples of the features' stride
     "long_edge": 192,

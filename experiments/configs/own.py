@@ -24,17 +24,17 @@ from experiments.configs import demo, photographs
 from experiments.configs.defaults import GROUPS
 from graphpose.nn.config import SHIPPED_NAME
 
-# A trunk that is trained already: that of the shipped network, or of ImageNet.
+# A trunk that is trained already: that of the shipped network, or of ImageNet. Fields of stride 4, whatever photographs
+# of whole people have: the limbs of hands, faces and animals are short.
 PRETRAINED: dict[str, Any] = {
-    key: photographs.CONFIG[key]
-    for key in ("backbone", "stem_pool", "upsample", "learning_rate", "weight_decay", "ema_decay")
-}
+    key: photographs.CONFIG[key] for key in ("backbone", "stem_pool", "learning_rate", "weight_decay", "ema_decay")
+} | {"upsample": 4}
 # A small one that is not.
 FROM_SCRATCH: dict[str, Any] = {
     key: demo.CONFIG[key] for key in ("backbone", "stem_pool", "upsample", "learning_rate", "weight_decay", "ema_decay")
 }
 
-CONFIG: dict[str, Any] = photographs.CONFIG | PRETRAINED | {
+CONFIG: dict[str, Any] = photographs.CONFIG | photographs.PLAIN | PRETRAINED | {
     "data": "coco",
     "data_root": "",  # paths are typed from where the command is, whatever GRAPHPOSE_DATA says
     "train_sets": [],
@@ -45,4 +45,5 @@ CONFIG: dict[str, Any] = photographs.CONFIG | PRETRAINED | {
     "precision": "float32",
     "test_flip": True,
     "crowd": GROUPS["crowd"],
+    "augment": photographs.CONFIG["augment"] | {"person_size": None},
 }  # fmt: skip

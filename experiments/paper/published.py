@@ -21,7 +21,7 @@ from tqdm import tqdm
 from experiments.configs.named import configured
 from experiments.configs.settings import Settings, build_settings
 from experiments.paper.rows import Row, Table
-from experiments.paper.runs import file_digest
+from experiments.paper.runs import LATER_KEYS, file_digest
 from experiments.paper.trainings import locked
 from experiments.running.build import loader_workers
 from experiments.running.files import find_files
@@ -174,7 +174,7 @@ class PublishedEvaluation:
         known = [
             file_digest(str(self.file)),
             file_digest(str(annotations)),
-            {key: values[key] for key in EVALUATION_KEYS},
+            {key: values[key] for key in EVALUATION_KEYS if key not in LATER_KEYS or values[key] != LATER_KEYS[key]},
             dict(self.overrides),
             [DECODERS, SCALE_FACTORS],
         ]

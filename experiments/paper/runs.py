@@ -66,6 +66,10 @@ LATER_KEYS: dict[str, Any] = {
     "feature_passes": 4,
     "sample": False,
     "modes": 4,
+    "enlarge": True,
+    "test_merge": "fields",
+    "decoder.expected_oks": False,
+    "decoder.complete_poses": False,
 }
 
 # Keys whose value may be a file: what it holds makes the run, wherever it lies.

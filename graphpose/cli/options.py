@@ -58,7 +58,10 @@ def add_usage_options(parser: argparse.ArgumentParser) -> None:
         help="fuse the mirror image's fields before decoding (default: the checkpoint's)",
     )
     parser.add_argument(
-        "--scales", type=float, nargs="+", help="fuse these sizes, relative to --long-edge (default: the checkpoint's)"
+        "--scales",
+        type=float,
+        nargs="+",
+        help="look at these sizes, relative to --long-edge (default: the checkpoint's)",
     )
     parser.add_argument(
         "--merge",

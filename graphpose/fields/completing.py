@@ -1,8 +1,8 @@
-"""Where the keypoints lie that were not found, told from those that were by the pose statistics of the data set.
+"""Where the keypoints lie that were not found, inferred from those that were and the pose statistics of the data set.
 
 A person's keypoints are taken as Gaussian, x and y apart, whose differences have the means and deviations of the
-statistics; the person may stand anywhere. What is told is the mean of the missing keypoints given the found ones, and
-how exact that is likely to be.
+statistics; the person may stand anywhere. What is inferred is the mean of the missing keypoints given the found ones,
+and how exact that is likely to be.
 
 Source: the conditional mean of the multivariate normal; covariances from the variances of differences as in classical
 scaling (Torgerson, Psychometrika 1952).
@@ -22,13 +22,14 @@ from graphpose.graphs.statistics import PoseStatistics
 from graphpose.skeleton import Skeleton
 
 # Standard deviations of where a person stands, as good as unknown, and of found keypoints: two that lie side by side
-# must not tell the direction of a third.
+# must not say the direction of a third.
 STANDING = 10.0
 FOUND_SPREAD = 0.05
+MIN_FOUND = 3  # fewer keypoints are no person yet
 
 
 class _Group(NamedTuple):
-    """Keypoints that tell each other.
+    """Keypoints of which each says something about the others.
 
     Attributes:
         members: (G,) int64.
@@ -42,10 +43,10 @@ class _Group(NamedTuple):
 
 
 class PoseCompletion:
-    """Tells missing keypoints of poses.
+    """Infers missing keypoints of poses.
 
     Args:
-        statistics: of the data set. Keypoints that were never labelled together tell each other over those that were
+        statistics: of the data set. Keypoints that were never labelled together are related over those that were
             labelled with both, if there are any.
         skeleton: whose keypoints they are.
 
@@ -67,21 +68,21 @@ class PoseCompletion:
         """Poses with what is missing, where that lies in the image; scores stay, and so does all that was found.
 
         Args:
-            poses: in pixels; those of unknown area stay as they are.
+            poses: in pixels; those of unknown area or of fewer than MIN_FOUND keypoints stay as they are.
             image_size: height and width in pixels.
 
         Returns:
-            New poses. A told keypoint's confidence is the mean of the found ones' times the similarity of OKS that its
-            variance lets expect, E[exp(−d² / 2 κ²)]; its scale is the person's.
+            New poses. An inferred keypoint's confidence is the mean of the found ones' times the similarity of OKS that
+            its variance lets expect, E[exp(−d² / 2 κ²)]; its scale is the person's.
         """
         keypoints, scales = poses.keypoints.copy(), poses.scales.copy()
         height, width = image_size
         for n, size in enumerate(np.sqrt(poses.areas)):
             found = keypoints[n, :, 2] > 0
-            if found.all() or size <= 0:
+            if found.all() or found.sum() < MIN_FOUND or size <= 0:
                 continue
-            for members, told, variance in self._told(keypoints[n, :, :2].astype(np.float64) / size, found):
-                places = told * size
+            for members, inferred, variance in self._inferred(keypoints[n, :, :2].astype(np.float64) / size, found):
+                places = inferred * size
                 new = ((places >= 0) & (places <= (width - 1, height - 1))).all(axis=1) & ~found[members]
                 index, tolerance = members[new], self._tolerance[members[new]]
                 likely = 1 / np.sqrt(1 + variance[new] / tolerance[:, None] ** 2).prod(axis=1)
@@ -90,22 +91,22 @@ class PoseCompletion:
                 scales[n, index] = tolerance / 2 * size
         return Poses(keypoints, poses.scores.copy(), scales, poses.skeleton)
 
-    def _told(self, places: np.ndarray, found: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def _inferred(self, places: np.ndarray, found: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Of each group with a found keypoint: its members, and their mean and variance (G, 2) given the found ones."""
         answers = []
         for members, mean, covariance in self._groups:
             seen = found[members]
             if seen.all() or not seen.any():
                 continue
-            told, variance = np.empty(mean.shape), np.empty(mean.shape)
+            inferred, variance = np.empty(mean.shape), np.empty(mean.shape)
             for axis in range(2):
                 prior = covariance[axis] + STANDING**2
                 gain = np.linalg.solve(
                     prior[np.ix_(seen, seen)] + FOUND_SPREAD**2 * np.eye(seen.sum()), prior[seen]
                 )  # (seen, G)
-                told[:, axis] = mean[:, axis] + (places[members[seen], axis] - mean[seen, axis]) @ gain
+                inferred[:, axis] = mean[:, axis] + (places[members[seen], axis] - mean[seen, axis]) @ gain
                 variance[:, axis] = np.maximum(prior.diagonal() - (prior[seen] * gain).sum(axis=0), 0)
-            answers.append((members, told, variance))
+            answers.append((members, inferred, variance))
         return answers
 
 
@@ -132,7 +133,9 @@ def _over_others(mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np
     """The same with pairs that were never seen together as the sum over those in between, of the least variance."""
     known = np.isfinite(mean).all(axis=2) & np.isfinite(variance).all(axis=2)
     mean, variance = np.where(known[:, :, None], mean, 0), np.where(known[:, :, None], variance, np.inf)
-    for k in range(len(mean)):
+    one = np.arange(len(mean))
+    mean[one, one] = variance[one, one] = 0  # whatever a file says
+    for k in one:
         through = variance[:, k, None] + variance[None, k]  # (K, K, 2)
         better = ~known & (through.sum(axis=2) < variance.sum(axis=2))
         mean[better] = (mean[:, k, None] + mean[None, k])[better]

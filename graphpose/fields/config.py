@@ -44,9 +44,10 @@ class DecoderConfig:
         min_bridge_share: share of a keypoint's votes that a limb needs to put a new keypoint on one that is taken.
         use_spread: weigh places by the spread channel; only where it was trained (laplace loss).
         expected_oks: multiply a keypoint's confidence by the similarity (of OKS) that its spread lets expect, so that
-            the exact poses come first; only where the spread was trained, likewise.
-        complete: tell from a person's keypoints where the others lie, by the pose statistics that fragments are joined
-            by; their confidence says how exact that is likely to be.
+            the exact poses come first; only where the spread was trained, likewise. Scores are lower then, and
+            thresholds on them with them. A keypoint of unknown scale or spread keeps its confidence.
+        complete_poses: infer from a person's keypoints where the others lie, by the pose statistics
+            (:mod:`graphpose.fields.completing`); their confidence says how exact that is likely to be.
         join_scale_spread: standard deviation of the logarithm of the ratio of the scales that two fragments of one
             person read from the fields.
         join_alone: log-likelihood (per scale², see joining) from which on a partner is likelier than none.
@@ -79,7 +80,7 @@ class DecoderConfig:
     min_bridge_share: float = 0.5
     use_spread: bool = False
     expected_oks: bool = False
-    complete: bool = False
+    complete_poses: bool = False
     join_scale_spread: float = 0.25
     join_alone: float = -6.0
     join_spread_floor: float = 0.02
@@ -157,10 +158,10 @@ class DecoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class FusionConfig:
-    """Which views of an image are fused.
+    """Which views of an image the network sees, and how they come together.
 
     Attributes:
-        flip: the mirror image of every scale, too.
+        flip: the mirror image of every scale, too; its fields are fused with the scale's own.
         scales: sizes relative to the network's input; 1.0 is the input itself.
         merge: how the sizes come together: "fields" takes the mean of their fields, "poses" decodes each alone and
             keeps the best of the poses of one person.
@@ -192,7 +193,7 @@ class UsageConfig:
     Attributes:
         long_edge: images are resized to this long edge, pixels; None keeps their size.
         flip: fuse the mirror image of every scale, too.
-        scales: fuse these sizes, relative to ``long_edge``.
+        scales: look at these sizes, relative to ``long_edge``.
         enlarge: images with a shorter long edge are resized to it, too; they keep their size otherwise.
         merge: how the sizes come together, see :class:`FusionConfig`.
     """
@@ -210,7 +211,7 @@ class UsageConfig:
 
     @property
     def fusion(self) -> FusionConfig:
-        """The views that are fused."""
+        """The views that the network sees."""
         return FusionConfig(self.flip, self.scales, self.merge)
 
     @classmethod

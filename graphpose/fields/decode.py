@@ -10,6 +10,7 @@ Convention: lengths are in cells unless said otherwise; poses come out in pixels
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +40,7 @@ class Decoder:
             person, and for completing poses; without them, or with join_fragments=False, fragments stay apart.
 
     Raises:
-        GraphposeError: join_fragments=True or complete=True without statistics.
+        GraphposeError: join_fragments=True or complete_poses=True without statistics.
     """
 
     def __init__(
@@ -47,15 +48,16 @@ class Decoder:
     ) -> None:
         self.spec = spec
         self.config = config if config is not None else DecoderConfig()
-        for name in ("join_fragments", "complete"):
+        for name in ("join_fragments", "complete_poses"):
             if getattr(self.config, name) and statistics is None:
                 raise GraphposeError(
                     f"{name}=True needs statistics in units of sqrt(person area), and skeleton "
                     f"'{spec.skeleton.name}' has none; train with statistics=train, or set {name}=False"
                 )
-        self._completion = PoseCompletion(statistics, spec.skeleton) if self.config.complete and statistics else None
-        self.statistics = statistics if self.config.join_fragments is not False else None
-        self._tables = decoder_tables(spec.skeleton, self.config, self.statistics)
+        completes = self.config.complete_poses and statistics is not None
+        self._completion = PoseCompletion(statistics, spec.skeleton) if completes else None
+        self.statistics = statistics
+        self._tables = decoder_tables(spec.skeleton, self.config, statistics if self.joins else None)
 
     def __call__(
         self, pif: np.ndarray | Tensor, paf: np.ndarray | Tensor, image_size: tuple[int, int] | None = None
@@ -76,10 +78,15 @@ class Decoder:
         """
         return self.completed(self.found(pif, paf, image_size), image_size or self._covered(pif.shape))
 
+    @property
+    def joins(self) -> bool:
+        """Whether fragments of a person are joined."""
+        return self.statistics is not None and self.config.join_fragments is not False
+
     def found(
         self, pif: np.ndarray | Tensor, paf: np.ndarray | Tensor, image_size: tuple[int, int] | None = None
     ) -> Poses:
-        """As :meth:`__call__`, without what ``complete`` tells: poses of what the fields show."""
+        """As :meth:`__call__`, without what ``complete_poses`` infers: poses of what the fields show."""
         pif, paf = _array(pif), _array(paf)
         self._check(pif.shape, paf.shape)
         return self._poses(group_fields(pif, paf, self._tables), image_size or self._covered(pif.shape))
@@ -162,15 +169,18 @@ def build_decoder(
             shipped ones that were measured in sqrt(person area).
 
     Raises:
-        GraphposeError: no statistics in units of sqrt(person area) where ``join_fragments`` or ``complete`` asks for
-            them.
+        GraphposeError: no statistics in units of sqrt(person area) where ``join_fragments`` or ``complete_poses`` asks
+            for them.
     """
-    join, complete = (None, False) if config is None else (config.join_fragments, config.complete)
-    if join is False and not complete:
+    config = config or DecoderConfig()
+    if config.join_fragments is False and not config.complete_poses:
         return Decoder(spec, config)
     if statistics is None and has_shipped_statistics(spec.skeleton):
         shipped = shipped_statistics(spec.skeleton)
-        statistics = shipped if join or complete or shipped.scale_rule == "sqrt_area" else None
+        by_default = shipped.scale_rule == "sqrt_area"
+        if config.complete_poses and config.join_fragments is None and not by_default:
+            config = dataclasses.replace(config, join_fragments=False)
+        statistics = shipped if config.join_fragments or config.complete_poses or by_default else None
     return Decoder(spec, config, statistics and statistics.in_sqrt_area())
 
 

@@ -56,25 +56,28 @@ _PAF_VECTORS = ((PAF.X1, PAF.Y1, PAF.SPREAD1), (PAF.X2, PAF.Y2, PAF.SPREAD2))
 def views_to_decode(
     network: Callable[[Tensor], Fields], images: Tensor, spec: FieldSpec, config: FusionConfig
 ) -> list[View]:
-    """What is decoded of a batch of images: one view for all sizes, or one for each where poses are merged.
+    """What is decoded of a batch of images.
 
     Args, raises: see :func:`fused_fields`.
+
+    Returns:
+        One view for all sizes, or one for each of ``config.scales`` where poses are merged. Pixel 0 of a size is pixel
+        0 of the input, pixel n is pixel n / factor.
     """
     if config.merge == "fields" or len(config.scales) == 1:
         return [View(*fused_fields(network, images, spec, config))]
-    H, W = aligned_size(images.shape[-2], images.shape[-1], spec.stride)
-    images = F.pad(images, (0, W - images.shape[-1], 0, H - images.shape[-2]))
+    images = _aligned(images, spec.stride)
     views = []
     for scale in config.scales:
         view = resize_aligned(images, scale, spec.stride)
         fields = fused_fields(network, view, spec, FusionConfig(config.flip))
-        h, w = ((n - 1) / max(1, m - 1) for n, m in zip(view.shape[-2:], (H, W), strict=True))
-        views.append(View(*fields, (h or 1.0, w or 1.0)))
+        fy, fx = ((n - 1) / max(1, m - 1) for n, m in zip(view.shape[-2:], images.shape[-2:], strict=True))
+        views.append(View(*fields, (fy or 1.0, fx or 1.0)))
     return views
 
 
 def fused_fields(network: Callable[[Tensor], Fields], images: Tensor, spec: FieldSpec, config: FusionConfig) -> Fields:
-    """Fields of a batch of images, fused over all views.
+    """Fields of a batch of images, fused over all views, whatever ``config.merge`` is.
 
     Args:
         network: images (B, 3, H, W) → PIF and PAF with probabilities, (B, K, 5, h, w) and (B, M, 7, h, w).
@@ -96,9 +99,8 @@ def fused_fields(network: Callable[[Tensor], Fields], images: Tensor, spec: Fiel
             f"skeleton '{spec.skeleton.name}' states no flip pairs and none are found in its names; its mirror images "
             f"cannot be fused, leave out flip"
         )
-    H, W = aligned_size(images.shape[-2], images.shape[-1], spec.stride)
-    images = F.pad(images, (0, W - images.shape[-1], 0, H - images.shape[-2]))  # 0 is the mean colour
-    size = spec.size(H, W)
+    images = _aligned(images, spec.stride)
+    size = spec.size(images.shape[-2], images.shape[-1])
     views: list[Fields] = []
     mirrored: list[bool] = []
     for scale in config.scales:
@@ -110,6 +112,12 @@ def fused_fields(network: Callable[[Tensor], Fields], images: Tensor, spec: Fiel
             views.append(resample_fields(*fields, size))
             mirrored.append(flip)
     return fuse_fields(views, mirrored, spec.skeleton)
+
+
+def _aligned(images: Tensor, stride: int) -> Tensor:
+    """Images padded to their aligned size with 0, which is the mean colour."""
+    H, W = aligned_size(images.shape[-2], images.shape[-1], stride)
+    return F.pad(images, (0, W - images.shape[-1], 0, H - images.shape[-2]))
 
 
 def aligned_size(height: int, width: int, stride: int) -> tuple[int, int]:

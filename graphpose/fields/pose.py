@@ -22,7 +22,8 @@ class Poses:
 
     Attributes:
         keypoints: (N, K, 3) float32; x, y in pixels of the image (pixel centres at integers) and the keypoint's
-            confidence in (0, 1]; a keypoint that was not found is 0, 0, 0.
+            confidence in (0, 1]; a keypoint that was not found is 0, 0, 0. Where poses are completed, it has the place
+            that the others let expect, and a confidence that says how exact that is likely to be.
         scores: (N,) float32 instance scores in (0, 1], not increasing.
         scales: (N, K) float32; σ_k · sqrt(person area) in pixels as read from the fields, 0 where not found.
         skeleton: whose keypoints they are; None where it is not known.

@@ -54,7 +54,7 @@ def predict_fields(
         network: in evaluation mode, on the device that it runs on.
         images: (B, 3, H, W) in ImageNet normalisation, on any device.
         precision: autocast type, "float32" for none.
-        fusion: views that are fused; None is the image alone.
+        fusion: views that the network sees; None is the image alone.
     """
     return begin_fields(network, images, precision, fusion).finish()
 
@@ -118,7 +118,7 @@ def fields_of_batches(
         batches: from a loader.
         precision: autocast type, "float32" for none.
         seconds: if given, the time that the host spent on the network is added to it.
-        fusion: views that are fused; None is the image alone.
+        fusion: views that the network sees; None is the image alone.
 
     Yields:
         Each batch with its fields as :func:`predict_fields` gives them, in order; None for a batch without an image.
@@ -164,7 +164,7 @@ def predict_batches(
         batches: from a loader.
         precision: autocast type, "float32" for none.
         seconds: if given, the time of network and decoder is added to it.
-        fusion: views that are fused before decoding; None is the image alone.
+        fusion: views that the network sees; None is the image alone.
     """
     for batch, views in fields_of_batches(network, batches, precision=precision, seconds=seconds, fusion=fusion):
         if views is None:

@@ -64,7 +64,7 @@ def evaluate(
         max_detections: detections per image that count.
         ranks: processes whose loaders share the images; rank 0 gets the evaluation of all of them, the others one
             without metrics.
-        fusion: views that are fused before decoding; None is the image alone.
+        fusion: views that the network sees; None is the image alone.
         protocol: rules to score by; None takes those of the data set.
         evaluator: "pycocotools", or "fast" for faster-coco-eval.
     """

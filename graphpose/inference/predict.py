@@ -45,8 +45,8 @@ class Predictor:
     Args:
         network: on the device that it runs on; None is the network that graphpose ships, with its own usage and
             thresholds where none are given.
-        usage: size that images are resized to and views that are fused; None is that of the shipped network, or the
-            defaults of :class:`~graphpose.fields.config.UsageConfig`.
+        usage: size that images are resized to and views that the network sees; None is that of the shipped network, or
+            the defaults of :class:`~graphpose.fields.config.UsageConfig`.
         decoder: made for ``network.spec``; by default one with default thresholds.
         precision: autocast type of the network: "float32" for none, "bfloat16" or "float16".
         compile: run the network through torch.compile, which takes minutes for the first image.
@@ -114,7 +114,7 @@ class Predictor:
             device: where the network runs.
             long_edge: pixels of the long edge, 0 for images at their own size.
             flip: fuse the mirror image.
-            scales: sizes to fuse, relative to the long edge.
+            scales: sizes to look at, relative to the long edge.
             enlarge: resize images with a shorter long edge, too.
             merge: how the sizes come together, see :class:`~graphpose.fields.config.FusionConfig`.
             decoder: thresholds.
@@ -149,7 +149,7 @@ class Predictor:
             path: a file of :func:`graphpose.inference.export.export_onnx`.
             long_edge: pixels of the long edge, 0 for images at their own size.
             flip: fuse the mirror image.
-            scales: sizes to fuse, relative to the long edge.
+            scales: sizes to look at, relative to the long edge.
             enlarge: resize images with a shorter long edge, too.
             merge: how the sizes come together, see :class:`~graphpose.fields.config.FusionConfig`.
             decoder: thresholds.

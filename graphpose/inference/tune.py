@@ -43,7 +43,7 @@ GRID: dict[str, tuple[float, ...]] = {
     "min_join_probability": (0.5, 0.7, 0.9),
 }
 
-BY_STATISTICS = ("join_alone", "min_join_probability", "complete")  # without any they change nothing, or are refused
+JOINING = ("join_alone", "min_join_probability")  # where nothing is joined they change nothing
 
 
 @dataclasses.dataclass
@@ -111,7 +111,7 @@ def collect_fields(
         network: put into evaluation mode, on the device that it runs on.
         loader: batches; images that cannot be read are left out.
         precision: autocast type, "float32" for none.
-        fusion: views that are fused, None is the image alone; thresholds fit the fields that they were chosen on.
+        fusion: views that the network sees, None is the image alone; thresholds fit the fields they were chosen on.
 
     Returns:
         One ImageFields per readable image, in order, in the memory of the CPU: 6 MB each for COCO's skeleton at 641
@@ -189,7 +189,7 @@ def choose_thresholds(
             gains.append(("/".join(str(current[name]) for name in names), trial))
             current |= dict.fromkeys(names, trial.value)
             reached = trial.score
-    chosen = dataclasses.replace(chosen, join_fragments=start.statistics is not None)
+    chosen = dataclasses.replace(chosen, join_fragments=start.joins)
     return TuningResult(chosen, best, before, gains, len(trials), len(fields))
 
 
@@ -209,7 +209,7 @@ def coordinate_ascent(
             the image's height and width in pixels.
         score: of the poses of all images, in the order of ``fields``; larger is better (AP, as a rule).
         spec: skeleton and stride.
-        statistics: for joining; None leaves fragments apart.
+        statistics: for joining and completing; None leaves fragments apart.
         config: where the search starts.
         grid: names of settings and the values to try; names with a space between them are set together.
         rounds: passes over the grid, at most.
@@ -237,7 +237,9 @@ def coordinate_ascent(
     for _ in range(rounds):
         before = best_score
         for name, values in grid.items():
-            if statistics is None and name in BY_STATISTICS:
+            if (name in JOINING and (statistics is None or best.join_fragments is False)) or (
+                name == "complete_poses" and statistics is None
+            ):
                 continue
             for value in values:
                 candidate = dataclasses.replace(best, **dict.fromkeys(name.split(), value))  # type: ignore[arg-type]

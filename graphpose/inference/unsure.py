@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from graphpose.data.dataset import PoseDataset
 from graphpose.data.matching import match_keypoints
@@ -33,8 +33,6 @@ UNSURE_GRID: dict[str, tuple[float, ...]] = {
     "min_split_weight": (1.5, 10.0, 100.0),
     "min_bridge_share": (0.15, 0.3, 0.5, 0.8),
     "use_spread": (False, True),
-    "expected_oks": (False, True),
-    "complete": (False, True),
     "join_alone": (-12.0, -9.0, -7.0, -6.0, -4.0),
     "min_join_probability": (0.2, 0.35, 0.5, 0.7),
     "join_scale_spread": (0.15, 0.25, 0.4, 0.6),
@@ -94,6 +92,7 @@ def choose_unsure_thresholds(
     sets: Sequence[ScoredPhotographs],
     start: Decoder,
     rounds: int,
+    grid: Mapping[str, Iterable[float]] = UNSURE_GRID,
 ) -> UnsureThresholds:
     """Thresholds with the highest sum of the sets' scores, the same for several networks.
 
@@ -102,6 +101,7 @@ def choose_unsure_thresholds(
         sets: training photographs, or others that are not reported on.
         start: decoder of the networks with the thresholds that the search starts from.
         rounds: passes over the grid, at most.
+        grid: settings and the values to try.
 
     Raises:
         GraphposeError: there are no fields.
@@ -119,8 +119,6 @@ def choose_unsure_thresholds(
 
     views = [(image.views, image.size) for image in images]
     before = score([decode_image(start, *image) for image in views])
-    config, best, trials = coordinate_ascent(
-        views, score, start.spec, start.statistics, start.config, UNSURE_GRID, rounds
-    )
-    config = dataclasses.replace(config, join_fragments=start.statistics is not None)
+    config, best, trials = coordinate_ascent(views, score, start.spec, start.statistics, start.config, grid, rounds)
+    config = dataclasses.replace(config, join_fragments=start.joins)
     return UnsureThresholds(config, best, before, len(trials))

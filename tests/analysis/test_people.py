@@ -11,7 +11,6 @@ import torch
 
 from graphpose.checkpoint import save_checkpoint
 from graphpose.data.demo.dataset import DemoDataset
-from graphpose.inference import unsure
 from graphpose.nn.config import PoseNetworkConfig
 from graphpose.nn.network import PoseNetwork
 
@@ -60,8 +59,20 @@ def test_sizes_and_the_mirror_image_are_fused_where_asked_for(files: dict[str, P
     assert "1.5" in line
 
 
+def test_sizes_are_decoded_apart_in_scoring_and_tuning(files: dict[str, Path], monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setitem(script["tune"].__globals__, "GRID", {"complete_poses": (True,), "expected_oks": (True,)})
+    pair = [str(files["truth"]), str(files["images"])]
+    sizes = ["--long-edge", "200", "--no-enlarge", "--scales", "1", "0.5", "--merge", "poses"]
+    arguments = ["--checkpoint", str(files["checkpoint"]), "--limit", "2", *sizes, "--coco", *pair]
+    out = files["images"] / "decoder.json"
+    assert main([*arguments, "--tune", str(out)]) == 0
+    assert "2 settings tried" in capsys.readouterr().out
+    assert main([*arguments, "--decoder", str(out), "--resamples", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "long edge at most 200 px, scales 1 0.5 decoded apart and merged"
+
+
 def test_thresholds_are_chosen_on_the_sets_and_written(files: dict[str, Path], capsys: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(unsure, "UNSURE_GRID", {"keypoint_threshold": (0.3, 0.02), "radius": (1.5, 6.0)})
+    monkeypatch.setitem(script["tune"].__globals__, "GRID", {"keypoint_threshold": (0.3, 0.02), "radius": (1.5, 6.0)})
     pair = [str(files["truth"]), str(files["images"])]
     out = files["images"] / "decoder.json"
     arguments = ["--checkpoint", str(files["checkpoint"]), "--long-edge", "96", "--coco", *pair, "--single", *pair]

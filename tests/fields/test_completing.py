@@ -9,14 +9,23 @@ import pytest
 import torch
 
 from graphpose.errors import GraphposeError
+from graphpose.fields import completing
 from graphpose.fields.completing import FOUND_SPREAD, STANDING, PoseCompletion
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import Decoder, build_decoder
 from graphpose.fields.encode import encode, perfect_fields
+from graphpose.fields.fusion import View
 from graphpose.fields.pose import Poses
 from graphpose.fields.spec import FieldSpec
 from graphpose.graphs.statistics import PoseStatistics, StatisticsAccumulator, shipped_statistics
-from graphpose.skeleton import COCO, CROWDPOSE, Skeleton
+from graphpose.inference.tune import coordinate_ascent
+from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
+
+
+@pytest.fixture(autouse=True)
+def few_keypoints_are_enough(monkeypatch):
+    monkeypatch.setattr(completing, "MIN_FOUND", 1)
+
 
 CHAIN = Skeleton("chain", ("a", "b", "c"), ((0, 1), (1, 2)), (0.05, 0.05, 0.1))
 SIZE = 100.0  # sqrt(area) of all persons here, pixels
@@ -124,8 +133,33 @@ def test_statistics_that_do_not_fit_are_refused():
     heads = dataclasses.replace(shipped_statistics(COCO), scale_rule="head")
     with pytest.raises(GraphposeError, match="completing poses needs 'sqrt_area'"):
         PoseCompletion(heads, COCO)
-    with pytest.raises(GraphposeError, match="complete=True needs statistics"):
-        Decoder(FieldSpec(CHAIN, 8), DecoderConfig(complete=True))
+    with pytest.raises(GraphposeError, match="complete_poses=True needs statistics"):
+        Decoder(FieldSpec(CHAIN, 8), DecoderConfig(complete_poses=True))
+
+
+def test_fewer_than_three_keypoints_are_no_person(monkeypatch):
+    monkeypatch.undo()
+    completion = PoseCompletion(statistics_of(LOOSE, SHAPE), CHAIN)
+    two = pose((200, 300, 0.8), (0, 0, 0), (320, 310, 0.6))
+    np.testing.assert_array_equal(completion(two, WIDE).keypoints, two.keypoints)
+
+
+def test_completing_alone_joins_nothing_that_is_not_joined_without_it():
+    spec = FieldSpec(MPII, 8)  # its statistics are in head sizes
+    assert not build_decoder(spec, DecoderConfig()).joins
+    assert not build_decoder(spec, DecoderConfig(complete_poses=True)).joins
+    assert build_decoder(spec, DecoderConfig(complete_poses=True, join_fragments=True)).joins
+    assert build_decoder(FieldSpec(COCO, 8), DecoderConfig(complete_poses=True)).joins
+
+
+def test_tuning_goes_on_where_poses_are_completed_and_not_joined():
+    start = build_decoder(FieldSpec(COCO, 8), DecoderConfig(complete_poses=True, join_fragments=False))
+    fields = [View(torch.zeros(17, 5, 9, 9), torch.zeros(19, 7, 9, 9))]
+    grid = {"join_alone": (-9.0,), "complete_poses": (False, True), "radius": (1.0,)}
+    _, _, trials = coordinate_ascent(
+        [(fields,)], lambda poses: 0.0, start.spec, start.statistics, start.config, grid, rounds=1
+    )
+    assert [(trial.setting, trial.value) for trial in trials] == [("complete_poses", False), ("radius", 1.0)]
 
 
 @pytest.mark.parametrize("join", [None, False])
@@ -139,7 +173,7 @@ def test_the_decoder_completes_where_that_is_asked_for(join):
     fields = perfect_fields(encode(person, torch.tensor([[80.0]]), spec, (401, 401)))
     pif, paf = (field[0].numpy() for field in fields)
     plain = build_decoder(spec, DecoderConfig(join_fragments=join))(pif, paf)
-    whole = build_decoder(spec, DecoderConfig(join_fragments=join, complete=True))(pif, paf)
+    whole = build_decoder(spec, DecoderConfig(join_fragments=join, complete_poses=True))(pif, paf)
     assert (plain.keypoints[0, [9, 15], 2] == 0).all()
     assert (whole.keypoints[0, [9, 15], 2] > 0).all()
     assert (whole.keypoints[0, [9, 15], 2] < 0.8).all()  # found ones have 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.fields.decode import Decoder
 from graphpose.fields.encode import encode, perfect_fields
@@ -58,6 +59,13 @@ def test_two_persons_are_farther_apart_than_the_tolerance(distance: float, perso
     assert len(merge_poses([poses((LINE, 0.9, 50)), poses((moved(LINE, distance), 0.5, 50))])) == persons
 
 
+def test_poses_of_one_view_stay_apart_and_a_pose_of_another_goes_to_the_one_it_is_most_like() -> None:
+    first, second = [*LINE[:3], (0.0, 0, 0)], moved([*LINE[:3], (0.0, 0, 0)], 8)
+    merged = merge_poses([poses((first, 0.9, 50), (second, 0.5, 50)), poses((moved(LINE, 7), 0.4, 50))])
+    np.testing.assert_array_equal(merged.scores, np.float32([0.9, 0.5]))
+    np.testing.assert_array_equal(merged.keypoints[:, 3], np.float32([[0, 0, 0], [77, 10, 0.6]]))
+
+
 def test_poses_without_a_known_size_are_one_person_only_in_one_place() -> None:
     unknown = [poses((LINE, 0.9, 0)), poses((LINE, 0.5, 0)), poses((moved(LINE, 1), 0.4, 0))]
     assert len(merge_poses(unknown)) == 2
@@ -94,10 +102,23 @@ def test_the_same_person_in_two_sizes_is_one() -> None:
 
 
 def test_places_outside_of_the_image_are_drawn_to_its_edge_in_every_size() -> None:
-    views = [view(LINE, 60, (161, 161), 1.0), view(moved(LINE, 80), 60, (81, 81), 0.5)]
-    (found,) = decode_views(Decoder(SPEC), views, [(100, 130)])
-    assert len(found) == 2
-    assert found.keypoints[:, :, 0].max() <= 129
+    outside = moved(LINE, 65)  # its last keypoint is at 135
+    for views in (
+        [view(outside, 60, (161, 161), 1.0)],
+        [view(LINE, 60, (161, 161), 1.0), view(outside, 60, (81, 81), 0.5)],
+    ):
+        (found,) = decode_views(Decoder(SPEC), views, [(100, 130)])
+        assert len(found) == len(views)
+        assert found.keypoints[:, :, 0].max() == pytest.approx(129, abs=1)
+        assert found.keypoints[:, :, 0].max() <= 129
+
+
+def test_several_views_need_a_size_for_each_image() -> None:
+    views = [view(LINE, 60, (161, 161), 1.0), view(LINE, 60, (81, 81), 0.5)]
+    with pytest.raises(GraphposeError, match="2 image sizes for 1 images"):
+        decode_views(Decoder(SPEC), views, [(161, 161)] * 2)
+    with pytest.raises(GraphposeError, match="height and width are needed"):
+        decode_image(Decoder(SPEC), [View(v.pif[0], v.paf[0], v.factors) for v in views])
 
 
 def test_one_view_is_decoded_as_without_merging() -> None:

@@ -68,3 +68,12 @@ def test_a_plot_shows_those_of_the_score_and_leaves_the_image_as_it_was(poses):
 
 def test_an_affine_map_keeps_the_skeleton(poses):
     assert poses.mapped(np.array([[2.0, 0, 1], [0, 2, 0]])).skeleton is COCO
+
+
+def test_areas_are_those_that_the_fields_carry():
+    poses = Poses(np.ones((2, 17, 3), np.float32), np.ones(2, np.float32), np.zeros((2, 17), np.float32), COCO)
+    poses.scales[0] = np.array(COCO.sigmas) * 50  # sqrt(area) 50
+    poses.scales[0, 3] = 1000  # an outlier
+    poses.keypoints[1] = 0
+    np.testing.assert_allclose(poses.areas, [2500, 0], rtol=1e-5)
+    assert Poses.empty(17, COCO).areas.shape == (0,)

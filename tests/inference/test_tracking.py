@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from graphpose.errors import GraphposeError
-from graphpose.fields.pose import Poses
 from graphpose.inference.tracking import Tracker, TrackerConfig
 from graphpose.skeleton import COCO
 
@@ -87,15 +86,6 @@ def test_the_same_movement_in_another_size_gives_the_same_identities():
             keypoints[:, :, :2] *= factor
             ids[-1] += tracker.update(keypoints, np.full(3, AREA * factor**2), np.ones(3)).tolist()
     assert ids[0] == ids[1] == ids[2]
-
-
-def test_areas_are_those_that_the_fields_carry():
-    poses = Poses(np.ones((2, 17, 3), np.float32), np.ones(2, np.float32), np.zeros((2, 17), np.float32), COCO)
-    poses.scales[0] = np.array(COCO.sigmas) * 50  # sqrt(area) 50
-    poses.scales[0, 3] = 1000  # an outlier
-    poses.keypoints[1] = 0
-    np.testing.assert_allclose(poses.areas, [2500, 0], rtol=1e-5)
-    assert Poses.empty(17, COCO).areas.shape == (0,)
 
 
 @pytest.mark.parametrize("settings", [{"min_oks": 1.5}, {"patience": -1}, {"tolerance": 0}, {"smoothing": -0.1}])

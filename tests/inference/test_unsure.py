@@ -14,7 +14,6 @@ from graphpose.fields.encode import encode, perfect_fields
 from graphpose.fields.fusion import View
 from graphpose.fields.merging import decode_image
 from graphpose.fields.spec import FieldSpec
-from graphpose.inference import unsure
 from graphpose.inference.tune import ImageFields
 from graphpose.inference.unsure import UNSURE_GRID, ScoredPhotographs, choose_unsure_thresholds
 from graphpose.skeleton import COCO
@@ -35,15 +34,15 @@ def fields_of(dataset: DemoDataset, confidence: float) -> list[ImageFields]:
     ]
 
 
-def test_networks_are_averaged_and_sets_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unsure, "UNSURE_GRID", {"keypoint_threshold": (0.5, 0.1)})
+def test_networks_are_averaged_and_sets_are_added() -> None:
+    grid = {"keypoint_threshold": (0.5, 0.1)}
     datasets = [DemoDataset(3, seed=1, size=160), DemoDataset(2, seed=2, size=160)]
     assert datasets[0].image_ids[:2] == datasets[1].image_ids  # the same ids are other images
     sets = [ScoredPhotographs(datasets[0], complete=True), ScoredPhotographs(datasets[1], complete=False)]
     faint, blind = ([fields_of(one, confidence) for one in datasets] for confidence in (0.25, 0.0))
     blind[1].pop()  # an image that could not be read
     start = build_decoder(SPEC, DecoderConfig(keypoint_threshold=0.9, limb_threshold=0.1))
-    found = choose_unsure_thresholds([faint, blind], sets, start, rounds=2)
+    found = choose_unsure_thresholds([faint, blind], sets, start, rounds=2, grid=grid)
     assert found.before == 0
     assert found.config.keypoint_threshold == 0.1
     decoder = build_decoder(SPEC, found.config)

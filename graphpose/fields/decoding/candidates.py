@@ -36,7 +36,7 @@ class Candidates(NamedTuple):
         scale: (N,) float32, cells, at most the field's longer side; 0 where the field does not know it.
         support: (N,) float32; high-resolution confidence, the sum of confidences that agree on the place.
         precision: (N,) float32; weight of the place beside those of other cells.
-        spread: (N,) float32; Laplace spread b of the place, cells; the largest that is taken where it is NaN.
+        spread: (N,) float32; Laplace spread b of the place, cells; 0 where the field does not know it.
     """
 
     starts: np.ndarray
@@ -89,8 +89,8 @@ def find_candidates(pif: np.ndarray, settings: Settings) -> Candidates:
             agreement[n] = 1 / (reach * reach)
             b = pif[k, PIF.SPREAD, r, c]
             known = b == b
-            b = min(max(b, -MAX_LOG_SPREAD), MAX_LOG_SPREAD) if known else MAX_LOG_SPREAD
-            spread[n] = math.exp(b)
+            b = min(max(b, -MAX_LOG_SPREAD), MAX_LOG_SPREAD)
+            spread[n] = math.exp(b) if known else 0.0
             precision[n] = math.exp(-b) if settings.use_spread and known else 1.0
             support[n] = confidence[n]
             column[n] = c

@@ -45,7 +45,8 @@ class _Groups(NamedTuple):
         agreement: (G,) float32; 1 / reach² of that candidate.
         weight: (G,) float64, summed over the group as all that follow.
         weighted_dx, weighted_dy: (G,) float64; weight times the offset from (x, y).
-        weighted_spread: (G,) float64; weight times the spread.
+        spread_weight: (G,) float64; weight of the candidates that know their spread.
+        weighted_spread: (G,) float64; that times the spread.
         scaled: (G,) float64; confidence of the candidates that know their scale.
         confident_scale: (G,) float64; that times the scale.
         confidence: (G,) float64; 0 for a group that is none.
@@ -58,6 +59,7 @@ class _Groups(NamedTuple):
     weight: np.ndarray
     weighted_dx: np.ndarray
     weighted_dy: np.ndarray
+    spread_weight: np.ndarray
     weighted_spread: np.ndarray
     scaled: np.ndarray
     confident_scale: np.ndarray
@@ -81,7 +83,7 @@ def find_peaks(candidates: Candidates, h: int, w: int, settings: Settings) -> Pe
     G = settings.max_peaks
     groups = _Groups(
         np.empty(G, np.float32), np.empty(G, np.float32), np.empty(G, np.float32), np.empty(G, np.float32),
-        np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G),
+        np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G), np.empty(G),
     )  # fmt: skip
     order = np.empty(N, np.int64)
     heads = np.empty(SUPPORT_STEPS + 1, np.int64)
@@ -103,8 +105,9 @@ def find_peaks(candidates: Candidates, h: int, w: int, settings: Settings) -> Pe
             peaks.y[n] = groups.y[g] + groups.weighted_dy[g] / groups.weight[g]
             peaks.confidence[n] = min(confidence, 1.0)
             peaks.scale[n] = groups.confident_scale[g] / groups.scaled[g] if groups.scaled[g] > 0 else 0.0
-            if settings.expected_oks and peaks.scale[n] > 0:
-                peaks.confidence[n] *= expected_similarity(groups.weighted_spread[g] / groups.weight[g], peaks.scale[n])
+            if settings.expected_oks and peaks.scale[n] > 0 and groups.spread_weight[g] > 0:
+                spread = groups.weighted_spread[g] / groups.spread_weight[g]
+                peaks.confidence[n] *= expected_similarity(spread, peaks.scale[n])
             n += 1
         _sort_by_x(peaks, peaks.starts[k], n)
     peaks.starts[K] = n
@@ -129,7 +132,8 @@ def _gather(candidates: Candidates, order: np.ndarray, settings: Settings, group
             if n == len(groups.x):
                 continue
             groups.x[n], groups.y[n], groups.scale[n], groups.agreement[n] = x[i], y[i], scale[i], mine
-            groups.weight[n] = groups.weighted_dx[n] = groups.weighted_dy[n] = groups.weighted_spread[n] = 0
+            groups.weight[n] = groups.weighted_dx[n] = groups.weighted_dy[n] = 0
+            groups.spread_weight[n] = groups.weighted_spread[n] = 0
             groups.scaled[n] = groups.confident_scale[n] = groups.confidence[n] = 0
             nearest, best = n, np.float32(0.0)
             n += 1
@@ -137,7 +141,9 @@ def _gather(candidates: Candidates, order: np.ndarray, settings: Settings, group
         groups.weight[nearest] += weight
         groups.weighted_dx[nearest] += weight * (x[i] - groups.x[nearest])
         groups.weighted_dy[nearest] += weight * (y[i] - groups.y[nearest])
-        groups.weighted_spread[nearest] += weight * candidates.spread[i]
+        if candidates.spread[i] > 0:
+            groups.spread_weight[nearest] += weight
+            groups.weighted_spread[nearest] += weight * candidates.spread[i]
         if scale[i] > 0:
             groups.scaled[nearest] += confidence[i]
             groups.confident_scale[nearest] += confidence[i] * scale[i]

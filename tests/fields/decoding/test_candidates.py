@@ -57,7 +57,7 @@ def test_candidates_and_their_support_are_those_of_plain_loops(use_spread):
             if kk == k and abs(rr - r) <= 3 and abs(cc - c) <= 3:  # patches of 4 × 4 cells
                 squared = ((xx - x) ** 2 + (yy - y) ** 2) / min(reach(k, r, c), reach(kk, rr, cc)) ** 2
                 support += weight(kk, rr, cc) * max(0.0, 1 - squared)
-        spread = math.exp(min(max(pif[k, PIF.SPREAD, r, c], -5.0), 5.0))
+        spread = math.exp(min(max(pif[k, PIF.SPREAD, r, c], -5.0), 5.0))  # 0 where it is NaN, as it is nowhere here
         precision = 1 / spread if use_spread else 1.0
         rows.append((x, y, weight(k, r, c), scale(k, r, c), support, precision, spread))
     starts = np.searchsorted([k for k, *_ in found], range(4))

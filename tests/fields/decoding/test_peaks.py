@@ -40,3 +40,9 @@ def test_confidences_are_multiplied_by_it_where_that_is_asked_for():
         before = max(one[k, 2] for one in plain.keypoints)
         assert by_type[k] == pytest.approx(before * expected_similarity(b, 5 / 8), rel=1e-5)
     assert by_type[0] > by_type[1]
+    pif[:, PIF.SPREAD, 3:5] = np.nan  # says nothing: the other cells of the patches do
+    again = Decoder(POINTS, DecoderConfig(expected_oks=True))(pif, paf)
+    np.testing.assert_allclose(again.keypoints[:, :, 2], exact.keypoints[:, :, 2], rtol=1e-4)
+    pif[:, PIF.SPREAD] = np.nan
+    unknown = Decoder(POINTS, DecoderConfig(expected_oks=True))(pif, paf)
+    np.testing.assert_array_equal(unknown.keypoints, plain.keypoints)
