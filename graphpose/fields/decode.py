@@ -54,8 +54,9 @@ class Decoder:
                     f"{name}=True needs statistics in units of sqrt(person area), and skeleton "
                     f"'{spec.skeleton.name}' has none; train with statistics=train, or set {name}=False"
                 )
-        completes = self.config.complete_poses and statistics is not None
-        self._completion = PoseCompletion(statistics, spec.skeleton) if completes else None
+        self._completion: PoseCompletion | None = None
+        if self.config.complete_poses and statistics is not None:
+            self._completion = PoseCompletion(statistics, spec.skeleton)
         self.statistics = statistics
         self._tables = decoder_tables(spec.skeleton, self.config, statistics if self.joins else None)
 
