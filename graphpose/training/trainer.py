@@ -144,7 +144,10 @@ class Trainer:
         self._set_modes()
         self.loader.set_epoch(self.epoch, self.step)
         self.meter.start()
-        with worker_failures_named(), compiler_failures_named(), backends(self.config, self.device):
+        # The death of a loader process raises wherever this thread is, also where a mode was about to be restored: an
+        # epoch after it must not be without gradients.
+        gradients = torch.enable_grad()
+        with gradients, worker_failures_named(), compiler_failures_named(), backends(self.config, self.device):
             for batch in self._batches():
                 for message in batch.errors:
                     logger.warning("left out of training: %s", message)

@@ -8,12 +8,14 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def import_run(monkeypatch, folder: Path) -> ModuleType:
-    """experiments/run.py, started from ``folder``."""
+    """experiments/run.py, started from ``folder`` as if nothing had run in this process before."""
     monkeypatch.chdir(folder)
-    return importlib.import_module("experiments.run")
+    run = importlib.import_module("experiments.run")
+    run.experiment.observers.clear()
+    return run
 
 
 def launch(run: ModuleType, *arguments: str) -> None:
     """What ``python experiments/run.py ARGUMENTS`` does once everything is imported."""
-    run.experiment.observers.clear()
+    run.experiment.observers.clear()  # of the run before
     run.command_line(["run.py", *arguments])

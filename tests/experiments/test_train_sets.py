@@ -141,7 +141,8 @@ def test_runs_of_one_set_are_known_as_before() -> None:
 
 
 def test_the_photographs_are_read_with_what_each_set_knows(data_root: Path) -> None:
-    settings = build_settings(DEFAULTS | NAMED["photographs"] | {"data_root": str(data_root)})
+    changes = {"data_root": str(data_root), "cache": False, "epoch_images": 0}
+    settings = build_settings(DEFAULTS | NAMED["photographs"] | changes)
     assert all(isinstance(one, TrainSetConfig) for one in settings.data.train_sets)
     mix, val = build_datasets(settings.data, seed=0)
     assert isinstance(mix, MixedDataset)
