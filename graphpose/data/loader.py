@@ -223,11 +223,16 @@ def worker_failures_named() -> Iterator[None]:
     """Turns what is raised when a worker process dies, wherever this process then is, into :class:`WorkerError`."""
     try:
         yield
-    # torch raises a RuntimeError; a batch that was just being handed over ends in one of the others
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in LOST_WORKER):
+    # torch raises a RuntimeError from a signal, which compiled code may hand on as another error's cause; a batch that
+    # was just being handed over ends in one of the others
+    except Exception as error:
+        chain: list[BaseException] = [error]
+        while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+            chain.append(before)
+        lost = next((one for one in chain if any(words in str(one) for words in LOST_WORKER)), None)
+        if lost is None and not isinstance(error, (ConnectionError, EOFError)):
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(lost or error) or type(error).__name__).splitlines()[0]
         raise WorkerError(
             f"a loader process died ({reason}); if the machine ran out of memory set a smaller workers or cache=False"
         ) from error

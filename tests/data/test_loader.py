@@ -268,3 +268,14 @@ def test_a_worker_that_dies_while_memory_is_pinned_is_named_as_one(monkeypatch) 
 def test_every_face_of_a_lost_worker_is_named_as_one(error) -> None:
     with pytest.raises(WorkerError, match="a loader process died"), worker_failures_named():
         raise error
+
+
+def test_a_dead_worker_is_named_whatever_code_its_signal_interrupted():
+    signalled = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    with (
+        pytest.raises(WorkerError, match=r"a loader process died \(DataLoader worker \(pid 7\)"),
+        worker_failures_named(),
+    ):
+        raise SystemError("a compiled function returned a result with an exception set") from signalled
+    with pytest.raises(SystemError, match="of another kind"), worker_failures_named():
+        raise SystemError("of another kind") from ValueError("x")
