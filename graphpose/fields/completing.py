@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from graphpose.errors import GraphposeError
 from graphpose.fields.pose import Poses
 from graphpose.graphs.statistics import PoseStatistics
 from graphpose.skeleton import Skeleton
@@ -55,12 +54,7 @@ class PoseCompletion:
     """
 
     def __init__(self, statistics: PoseStatistics, skeleton: Skeleton) -> None:
-        statistics.require(skeleton)
-        if statistics.scale_rule != "sqrt_area":
-            raise GraphposeError(
-                f"statistics of skeleton '{skeleton.name}' are in units of '{statistics.scale_rule}'; completing poses "
-                "needs 'sqrt_area', the scale that fields carry"
-            )
+        statistics.require_sqrt_area(skeleton, "completing poses")
         self._tolerance = 2 * np.array(skeleton.sigmas)  # κ of OKS
         self._groups = _groups(statistics.offset_mean, np.square(statistics.offset_std))
 

@@ -77,6 +77,16 @@ class PoseStatistics:
             )
         return self
 
+    def require_sqrt_area(self, skeleton: Skeleton, purpose: str) -> PoseStatistics:
+        """These statistics, once they are of ``skeleton`` and in units of sqrt(person area), the only scale that fields
+        carry; GraphposeError says what differs, and what it is needed for ("joining")."""
+        if self.require(skeleton).scale_rule != "sqrt_area":
+            raise GraphposeError(
+                f"statistics of skeleton '{skeleton.name}' are in units of '{self.scale_rule}'; {purpose} needs "
+                "'sqrt_area', the scale that fields carry"
+            )
+        return self
+
     def undefined_pairs(self) -> list[tuple[int, int]]:
         """Pairs i < j for which 1 / M_d of Eq. 6 is not defined: never labelled together, or always at one place."""
         return [(i, j) for i, j in np.argwhere(~(self.mean > 0)).tolist() if i < j]

@@ -234,12 +234,12 @@ def coordinate_ascent(
     best = config if config is not None else DecoderConfig()
     best_score = evaluate(best)
     trials: list[Trial] = []
+    idle: tuple[str, ...] = JOINING if statistics is None or best.join_fragments is False else ()
+    idle += ("complete_poses",) if statistics is None else ()
     for _ in range(rounds):
         before = best_score
         for name, values in grid.items():
-            if (name in JOINING and (statistics is None or best.join_fragments is False)) or (
-                name == "complete_poses" and statistics is None
-            ):
+            if name in idle:
                 continue
             for value in values:
                 candidate = dataclasses.replace(best, **dict.fromkeys(name.split(), value))  # type: ignore[arg-type]

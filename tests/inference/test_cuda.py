@@ -58,7 +58,9 @@ def batches(count: int = 3, size: int = 64, broken: int = -1):
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-@pytest.mark.parametrize("fusion", [None, FusionConfig(True, (1.0, 0.5))])
+@pytest.mark.parametrize(
+    "fusion", [None, FusionConfig(True, (1.0, 0.5)), FusionConfig(scales=(1.0, 0.5), merge="poses")]
+)
 def test_poses_are_those_of_the_cpu_and_metrics_as_well(cuda, graph, fusion):
     found = []
     for device in ("cpu", "cuda:1"):
@@ -87,7 +89,7 @@ def test_the_next_batch_is_with_the_network_while_one_is_decoded(cuda):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-@pytest.mark.parametrize("fusion", [(False, (1.0,)), (True, (1.0, 0.5))])
+@pytest.mark.parametrize("fusion", [(False, (1.0,)), (True, (1.0, 0.5)), (True, (1.0, 0.5), True, "poses")])
 def test_a_stream_of_images_has_the_cpu_s_poses_and_no_copy_waits(cuda, batch_size, fusion):
     images = [DemoDataset(1, seed=n, size=size)[0].image for n, size in enumerate((64, 64, 96, 64, 96, 64))]
     found = []

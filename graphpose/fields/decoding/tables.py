@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from graphpose.errors import GraphposeError
 from graphpose.fields.config import DecoderConfig
 from graphpose.graphs.statistics import PoseStatistics
 from graphpose.skeleton import Skeleton
@@ -85,12 +84,7 @@ def pair_tables(statistics: PoseStatistics, skeleton: Skeleton, spread_floor: fl
         GraphposeError: when the statistics are of another skeleton or not in units of sqrt(person area), the only
             scale that fields carry.
     """
-    statistics.require(skeleton)
-    if statistics.scale_rule != "sqrt_area":
-        raise GraphposeError(
-            f"statistics of skeleton '{skeleton.name}' are in units of '{statistics.scale_rule}'; joining needs "
-            "'sqrt_area', the scale that fields carry"
-        )
+    statistics.require_sqrt_area(skeleton, "joining")
     seen = np.isfinite(statistics.offset_mean).all(-1) & np.isfinite(statistics.offset_std).all(-1)
     mean = np.where(seen[..., None], statistics.offset_mean, 0.0)
     std = np.where(seen[..., None], statistics.offset_std, 1.0) + spread_floor
