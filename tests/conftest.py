@@ -35,9 +35,8 @@ def cuda() -> Iterator[EmulatedCuda]:
 
 
 @pytest.fixture(autouse=True)
-def _fresh_state() -> None:
+def _seeded() -> None:
     torch.manual_seed(0)
-    torch.set_grad_enabled(True)  # a loader process that dies in a test raises anywhere, see Trainer.train_epoch
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,7 +27,7 @@ from experiments.running.build import loader_workers
 from experiments.running.files import find_files
 from graphpose.checkpoint import is_checkpoint, load_checkpoint, network_from_checkpoint
 from graphpose.data.dataset import PoseDataset
-from graphpose.data.loader import make_loader, worker_failures_named
+from graphpose.data.loader import make_loader
 from graphpose.data.open import open_dataset
 from graphpose.data.transforms import EvalTransform
 from graphpose.device import resolve_device
@@ -254,7 +254,7 @@ class PublishedEvaluation:
         loader = make_loader(dataset, transform, data.evaluation_batch_size, shuffle=False, workers=workers)
         progress = tqdm(loader, desc=self.row.name, disable=None, leave=False)
         errors: list[str] = []
-        with open(self.folder / "poses.jsonl", "a") as file, worker_failures_named():
+        with open(self.folder / "poses.jsonl", "a") as file:
             for batch, poses in predict_batches(
                 network, build_decoder(network.spec, decoder, network.pose_statistics), progress,
                 precision=self.settings.train.precision, fusion=data.fusion,

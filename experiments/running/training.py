@@ -40,7 +40,7 @@ from graphpose.data.annotations.table import complete_category
 from graphpose.data.batch import Batch
 from graphpose.data.cache import CachedDataset
 from graphpose.data.dataset import PoseDataset
-from graphpose.data.loader import PoseLoader, worker_failures_named
+from graphpose.data.loader import PoseLoader
 from graphpose.data.mix import MixedDataset
 from graphpose.device import describe_device, resolve_device
 from graphpose.distributed import Ranks, connection_lost, ranks_of_this_run
@@ -186,10 +186,9 @@ def write_parts(folder: Path, train_set: PoseDataset, val_set: PoseDataset) -> N
 def make_samples(cache: CachedDataset, checkpointer: Checkpointer, ranks: Ranks) -> None:
     """Make all training samples before the epochs; as many processes as this one has threads make many of them."""
     started = time.perf_counter()
-    with worker_failures_named():
-        for _ in cache.fill(torch.get_num_threads(), progress=ranks.is_first):
-            if checkpointer.stop.signal_number:
-                break
+    for _ in cache.fill(torch.get_num_threads(), progress=ranks.is_first):
+        if checkpointer.stop.signal_number:
+            break
     print(f"{cache.num_cached} samples made in {time.perf_counter() - started:.1f} s", flush=True)
     checkpointer.after_step()  # where ranks stop together
 
@@ -240,7 +239,7 @@ def run_evaluation(
     """Figures of the averaged network by the rules of its data set."""
     network = trainer.averaged
     trainer.ranks.broadcast_state(network)  # batch norms of the other ranks have seen other images
-    with worker_failures_named(), backends(settings.train, trainer.device, training=False):
+    with backends(settings.train, trainer.device, training=False):
         return evaluate(
             network,
             decoder,

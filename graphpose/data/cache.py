@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from graphpose.data.dataset import DrawnByWeight, PoseDataset, Weighted
-from graphpose.data.loader import init_worker
 from graphpose.data.sample import Sample
+from graphpose.data.workers import init_worker, iterate
 from graphpose.errors import GraphposeError
 
 CHUNK_SIZE = 32  # samples that a process makes before it hands them over
@@ -61,7 +61,7 @@ class CachedDataset:
             progress: show a bar on a terminal.
 
         Raises:
-            RuntimeError: a process died; see :func:`graphpose.data.loader.worker_failures_named`.
+            WorkerError: a process died.
         """
         missing = [index for index in range(len(self)) if index not in self._samples]
         loader = DataLoader(
@@ -74,7 +74,7 @@ class CachedDataset:
             generator=torch.Generator(),  # without one it would draw from the global generator
         )
         with tqdm(total=len(missing), desc="samples", disable=None if progress else True, leave=False) as bar:
-            for made in loader:
+            for made in iterate(loader):
                 self._samples.update((index, sample) for index, sample in made if sample is not None)
                 bar.update(len(made))
                 yield self.num_cached

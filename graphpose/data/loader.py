@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import cv2
@@ -17,11 +15,8 @@ from graphpose.data.batch import Batch
 from graphpose.data.dataset import PoseDataset, Weighted
 from graphpose.data.sample import Sample
 from graphpose.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Transform, Warped
+from graphpose.data.workers import init_worker, iterate
 from graphpose.errors import GraphposeError
-
-# what torch says of a worker that is gone; the thread that pins memory may meet it first, and ends
-LOST_WORKER = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
-TERMINATION_GRACE_SECONDS = 20  # that a worker process lives on after a SIGTERM
 
 
 def make_loader(
@@ -160,7 +155,7 @@ class PoseLoader(DataLoader["Warped | SampleError"]):
     """A DataLoader that yields Batch and knows epochs."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        return super().__iter__()
+        return iterate(self)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -172,8 +167,7 @@ class PoseLoader(DataLoader["Warped | SampleError"]):
         """End the worker processes; the next iteration starts new ones."""
         iterator, self._iterator = self._iterator, None
         if iterator is not None and self.num_workers:
-            with contextlib.suppress(WorkerError), worker_failures_named():  # one that has died is ended, too
-                iterator._shutdown_workers()  # type: ignore[attr-defined]
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Choose what the next iteration yields.
@@ -212,40 +206,6 @@ class _TransformedDataset(Dataset[Warped | SampleError]):
             return self.transform(sample, np.random.default_rng(stream))
         except GraphposeError as error:
             return SampleError(str(error))
-
-
-class WorkerError(GraphposeError):
-    """A worker process was killed or ended by itself."""
-
-
-@contextlib.contextmanager
-def worker_failures_named() -> Iterator[None]:
-    """Turns what is raised when a worker process dies, wherever this process then is, into :class:`WorkerError`."""
-    try:
-        yield
-    # torch raises a RuntimeError from a signal, which compiled code may hand on as another error's cause; a batch that
-    # was just being handed over ends in one of the others
-    except Exception as error:
-        chain: list[BaseException] = [error]
-        while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
-            chain.append(before)
-        lost = next((one for one in chain if any(words in str(one) for words in LOST_WORKER)), None)
-        if lost is None and not isinstance(error, (ConnectionError, EOFError)):
-            raise
-        reason = (str(lost or error) or type(error).__name__).splitlines()[0]
-        raise WorkerError(
-            f"a loader process died ({reason}); if the machine ran out of memory set a smaller workers or cache=False"
-        ) from error
-
-
-def init_worker(_: int) -> None:
-    """Make a loader's process, known by its number, live beside many others and longer than a signal to stop."""
-    # Ctrl-C and a scheduler's SIGTERM reach every process, and the main one still has a checkpoint to write.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(TERMINATION_GRACE_SECONDS))
-    # Each worker is one of many: threads of its own would fight the others for the same cores.
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
 
 
 def _collate_readable(items: Sequence[Warped | SampleError]) -> Batch:

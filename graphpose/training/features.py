@@ -20,7 +20,7 @@ from graphpose.data.features import (
     shard_path,
     write_manifest,
 )
-from graphpose.data.loader import PoseLoader, worker_failures_named
+from graphpose.data.loader import PoseLoader
 from graphpose.errors import GraphposeError
 from graphpose.nn.backbone import Backbone
 
@@ -61,7 +61,7 @@ def compute_features(trunk: Backbone, loader: PoseLoader, layout: FeatureLayout,
         print(line, flush=True)
         write_manifest(folder, layout)
         started, views = time.perf_counter(), sum(len(layout.shards[number]) for number in missing)
-        with tqdm(total=views, desc="features", disable=None, leave=False) as bar, worker_failures_named():
+        with tqdm(total=views, desc="features", disable=None, leave=False) as bar:
             for number in missing:
                 _compute_shard(trunk, loader, layout, folder, number, bar)
         seconds = time.perf_counter() - started

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from graphpose.checkpoint import save_checkpoint
 from graphpose.data.batch import Batch
-from graphpose.data.loader import PoseLoader, worker_failures_named
+from graphpose.data.loader import PoseLoader
 from graphpose.distributed import SINGLE_PROCESS, Ranks
 from graphpose.errors import GraphposeError
 from graphpose.nn.compilation import compiled, compiler_failures_named
@@ -144,10 +144,7 @@ class Trainer:
         self._set_modes()
         self.loader.set_epoch(self.epoch, self.step)
         self.meter.start()
-        # The death of a loader process raises wherever this thread is, also where a mode was about to be restored: an
-        # epoch after it must not be without gradients.
-        gradients = torch.enable_grad()
-        with gradients, worker_failures_named(), compiler_failures_named(), backends(self.config, self.device):
+        with compiler_failures_named(), backends(self.config, self.device):
             for batch in self._batches():
                 for message in batch.errors:
                     logger.warning("left out of training: %s", message)

@@ -1,6 +1,5 @@
 """Loaders: the same bytes for every number of workers, every image once, and no crash over a bad file."""
 
-import contextlib
 import os
 import signal
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from graphpose.data.batch import Batch
 from graphpose.data.coco import CocoDataset
 from graphpose.data.config import AugmentConfig
-from graphpose.data.loader import WorkerError, collate, make_loader, normalise, worker_failures_named
+from graphpose.data.loader import collate, make_loader, normalise
 from graphpose.data.sample import Persons, Sample
 from graphpose.data.transforms import EvalTransform, TrainTransform
 from graphpose.errors import GraphposeError
@@ -234,48 +233,3 @@ def test_photographs_load_with_their_persons(data_root) -> None:  # type: ignore
         assert torch.equal(labelled.any(dim=2), batch.scales > 0)
         x, y = batch.keypoints[..., 0][labelled], batch.keypoints[..., 1][labelled]
         assert ((x >= -0.5) & (x <= 320.5) & (y >= -0.5) & (y <= 320.5)).all()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of the thread that pins
-def test_a_worker_that_dies_while_memory_is_pinned_is_named_as_one(monkeypatch) -> None:
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)  # so that the thread that pins is there
-    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
-    monkeypatch.setattr(torch.accelerator, "set_device_index", lambda _: None)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: tensor)
-    loader = make_loader(NoiseDataset(400), EvalTransform(64), 1, shuffle=False, workers=1, pin_memory=True)
-
-    def read() -> None:
-        with worker_failures_named():
-            for number, _ in enumerate(loader):
-                if number == 2:
-                    os.kill(loader._iterator._workers[0].pid, signal.SIGKILL)  # type: ignore[union-attr]
-
-    with contextlib.closing(loader), pytest.raises(WorkerError, match="a loader process died"):
-        read()
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."),
-        RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
-        RuntimeError("Pin memory thread exited unexpectedly"),
-        ConnectionResetError("Caught ConnectionResetError in pin memory thread for device 0."),
-        EOFError(),
-    ],
-)
-def test_every_face_of_a_lost_worker_is_named_as_one(error) -> None:
-    with pytest.raises(WorkerError, match="a loader process died"), worker_failures_named():
-        raise error
-
-
-def test_a_dead_worker_is_named_whatever_code_its_signal_interrupted():
-    signalled = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
-    with (
-        pytest.raises(WorkerError, match=r"a loader process died \(DataLoader worker \(pid 7\)"),
-        worker_failures_named(),
-    ):
-        raise SystemError("a compiled function returned a result with an exception set") from signalled
-    with pytest.raises(SystemError, match="of another kind"), worker_failures_named():
-        raise SystemError("of another kind") from ValueError("x")
