@@ -24,6 +24,9 @@ _HUES = {"left": (-15.0, 48.0), "right": (180.0, 262.0), "axis": (88.0, 140.0)}
 _OUTLINE: Colour = (18, 18, 22)
 _PAPER: Colour = (250, 250, 250)
 _INK: Colour = (40, 40, 46)
+# Keypoints of predictions up to this confidence are not drawn: they lie where the others let expect them, see
+# graphpose.fields.completing, and a picture would show them as seen.
+DRAWN_CONFIDENCE = 0.15
 _SHIFT = 4  # OpenCV draws at sixteenths of a pixel
 
 
@@ -33,7 +36,7 @@ def draw_poses(
     skeleton: Skeleton,
     *,
     style: Literal["prediction", "truth"] = "prediction",
-    threshold: float = 0.0,
+    threshold: float | None = None,
     zoom: float = 1.0,
     labels: Sequence[str] | None = None,
     colours: Literal["sides", "persons"] | Sequence[int] = "sides",
@@ -46,7 +49,8 @@ def draw_poses(
         skeleton: limbs and sides.
         style: "prediction" is filled and coloured; "truth" is a thin white skeleton with rings, hidden keypoints
             (visibility 1) as empty rings, so that both can be drawn over each other.
-        threshold: keypoints at or below this confidence are left out.
+        threshold: keypoints at or below this confidence are left out; None is DRAWN_CONFIDENCE for predictions and 0
+            for the truth.
         zoom: enlarge the image by this factor first; small images get legible skeletons.
         labels: a short text above each person, such as an identity; an empty one is left out.
         colours: of predictions: "sides" has warm colours on the person's left and cool ones on the right, "persons" one
@@ -71,6 +75,8 @@ def draw_poses(
         canvas = cv2.resize(canvas, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
         keypoints = keypoints.copy()
         keypoints[:, :, :2] = (keypoints[:, :, :2] + 0.5) * zoom - 0.5
+    if threshold is None:
+        threshold = DRAWN_CONFIDENCE if style == "prediction" else 0.0
     if labels is not None and len(labels) != len(keypoints):
         raise GraphposeError(f"{len(keypoints)} persons to draw need as many labels, not {len(labels)}")
     numbers = range(len(keypoints)) if isinstance(colours, str) else colours

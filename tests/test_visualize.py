@@ -8,7 +8,15 @@ import pytest
 
 from graphpose.errors import GraphposeError
 from graphpose.skeleton import COCO, CROWDPOSE, MPII, Skeleton
-from graphpose.visualize import contact_sheet, draw_poses, keypoint_colours, limb_colours, person_colour, save_image
+from graphpose.visualize import (
+    DRAWN_CONFIDENCE,
+    contact_sheet,
+    draw_poses,
+    keypoint_colours,
+    limb_colours,
+    person_colour,
+    save_image,
+)
 
 
 def standing_person() -> np.ndarray:
@@ -58,6 +66,9 @@ def test_keypoints_and_limbs_below_the_threshold_are_left_out() -> None:
     person = standing_person()
     person[:, 2] = 0.1
     np.testing.assert_array_equal(draw_poses(GREY, person[None], COCO, threshold=0.1), GREY)
+    person[:, 2] = DRAWN_CONFIDENCE  # inferred, not seen
+    np.testing.assert_array_equal(draw_poses(GREY, person[None], COCO), GREY)
+    assert (draw_poses(GREY, person[None], COCO, style="truth") != GREY).any()
     np.testing.assert_array_equal(draw_poses(GREY, np.zeros((1, 17, 3)), COCO), GREY)
     np.testing.assert_array_equal(draw_poses(GREY, np.zeros((0, 17, 3)), COCO), GREY)
 

@@ -4,9 +4,9 @@ Data: an annotation file in COCO's format and the folder of its images; a fifth 
 of a second file (``val_annotations``). ``graphpose check FILE --images FOLDER`` says beforehand what is in it.
 Hours: on a CPU 8,000 images are seen, which one idle core does in half an hour to an hour; on a GPU 100,000.
 Score: of 200 made images each (``write_made`` of tests/own_skeletons.py), 160 of them to train on, at
-``image_size=129`` with one seed: from the shipped network a body with feet (26 keypoints, of which it knows 17) had
-AP 0.996 after 4 of 10 epochs, a hand (21, none known) 0.375 after 6. From nothing (``pretrained=False epochs=24``, 65
-to 101 CPU seconds) the body had AP 0.993, a kite in two parts 0.984, a hand 0.327.
+``image_size=129`` with one seed: from the shipped network's trunk a body with feet (26 keypoints) had AP 0.985 after 6
+epochs, a hand (21) 0.267, and 0.127 with fields of the shipped network's stride 8. From nothing (``pretrained=False
+epochs=24``, 65 to 101 CPU seconds) the body had AP 0.993, a kite in two parts 0.984, a hand 0.327.
 
     python experiments/run.py with own annotations=FILE images=FOLDER
 

@@ -46,10 +46,11 @@ WARM_UP_STEPS = 50
 MOST_CACHED = 1e9  # bytes of decoded images
 MAX_DETECTIONS = 20  # COCO's
 
-# What a network has to have in common with the one whose weights it begins with.
+# What a network has to have in common with the one whose weights it begins with. Not the stride of the fields:
+# heads learn anew in a few epochs, and fields of stride 8 are too coarse for the limbs of hands and faces.
 STRUCTURE = (
-    "backbone", "backbone_variant", "stem_pool", "dilate", "strides", "upsample", "norm_eps", "scale_activation",
-    "scale_factor", "spread_activation", "node_width",
+    "backbone", "backbone_variant", "stem_pool", "dilate", "strides", "norm_eps", "scale_activation", "scale_factor",
+    "spread_activation", "node_width",
 )  # fmt: skip
 # and, where its skeleton is the same, so that its graphs are taken whole
 GRAPH_STRUCTURE = ("adjacency", "graph_layers", "graph_layer", "non_local")

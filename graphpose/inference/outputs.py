@@ -34,7 +34,7 @@ from graphpose.visualize import draw_poses
 
 RESULTS, IMAGES, TABLE, PARQUET = "results.json", "images.json", "keypoints.csv", "keypoints.parquet"
 REPORT, FINISHED = "report.html", "finished.json"
-DRAWN_SCORE = 0.2  # of a pose that is drawn where no least score is named: people, not noise
+DRAWN_SCORE = 0.3  # of a pose that is drawn where no least score is named: people, not noise
 DRAWING, DRAWN_VIDEO = ".poses.png", ".poses.mp4"
 OPENPIFPAF_IMAGE, OPENPIFPAF_VIDEO = ".predictions.json", ".openpifpaf.json"
 

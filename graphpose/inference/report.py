@@ -15,7 +15,7 @@ import numpy as np
 
 from graphpose.inference.writers import write_whole
 from graphpose.skeleton import Skeleton
-from graphpose.visualize import keypoint_colours, limb_colours
+from graphpose.visualize import DRAWN_CONFIDENCE, keypoint_colours, limb_colours
 
 LONG_EDGE = 480  # pixels of a picture in the page
 QUALITY = 80  # of its JPEG
@@ -98,14 +98,14 @@ class Report:
             title = f"track {result['track_id']}, {title}"
         parts = [f'<g data-score="{result["score"]:.9g}"><title>{title}</title>']
         for (a, b), colour in zip(self.skeleton.limbs, self._limbs, strict=True):
-            if points[a, 2] > 0 and points[b, 2] > 0:
+            if min(points[a, 2], points[b, 2]) > DRAWN_CONFIDENCE:
                 (x1, y1), (x2, y2) = points[a, :2], points[b, :2]
                 parts.append(
                     f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
                     f'stroke-width="{width:.1f}"/>'
                 )
         for (x, y, confidence), colour in zip(points, self._points, strict=True):
-            if confidence > 0:
+            if confidence > DRAWN_CONFIDENCE:
                 parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{0.8 * width:.1f}" fill="{colour}"/>')
         return "".join(parts) + "</g>"
 

@@ -71,6 +71,13 @@ def test_what_follows_from_the_data_is_chosen_and_said(here: Path) -> None:
     assert not set(train.image_ids) & set(val.image_ids)
 
 
+@pytest.mark.parametrize("kind", ["hand", "feet"])
+def test_fields_are_fine_whatever_those_of_the_shipped_network_are(here: Path, kind: str) -> None:
+    values, lines = own.own_configuration({"annotations": f"{kind}/annotations.json", "images": f"{kind}/images"})
+    assert (values["pretrained"], values["backbone"], values["upsample"]) == ("shipped", "resnet50", 4)
+    assert any("those of pretrained=shipped, with whose weights it begins" in line for line in lines)
+
+
 def test_what_the_command_line_sets_stays_and_the_rest_follows_it(here: Path) -> None:
     explicit = files("feet", image_size=97, epochs=3, augment={"flip": 0.25}, learning_rate=1e-5)
     values, lines = own.own_configuration(explicit)

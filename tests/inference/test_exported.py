@@ -105,7 +105,12 @@ def test_the_file_alone_says_skeleton_size_views_and_thresholds(onnx_file):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [[], ["--long-edge", "120", "--no-flip", "--scales", "1", "0.7", "--min-score", "0.05"]]
+    "options",
+    [
+        [],
+        ["--long-edge", "120", "--no-flip", "--scales", "1", "0.7", "--min-score", "0.05"],
+        ["--long-edge", "120", "--no-flip", "--scales", "1", "0.7", "--merge", "poses"],
+    ],
 )
 def test_predict_writes_the_records_of_the_checkpoint(checkpoint, onnx_file, images, tmp_path, capsys, options):
     written = []

@@ -11,11 +11,13 @@ import pytest
 
 from graphpose.inference.report import Report
 from graphpose.skeleton import COCO, Skeleton
+from graphpose.visualize import DRAWN_CONFIDENCE
 
 
 def result(score, x, confidence=0.5, **more):
     keypoints = np.zeros((17, 3))
     keypoints[5:7] = [[x, 20, confidence], [x + 8, 20, confidence]]
+    keypoints[7] = [x, 40, DRAWN_CONFIDENCE]  # inferred: in the figures, not in the picture
     return {"score": score, "keypoints": keypoints.reshape(-1).tolist(), **more}
 
 
