@@ -44,22 +44,28 @@ def iterate(loader: DataLoader[Any]) -> Iterator[Any]:
     Raises:
         WorkerError: a worker process died.
     """
-    batches = DataLoader.__iter__(loader)
+    batches = _waited_for(lambda: DataLoader.__iter__(loader))  # asks the processes of the epoch before to go on
     _DEATH_SIGNAL.install()
     return _named(batches)
 
 
 def _named(batches: Iterator[T]) -> Iterator[T]:
     end = object()
-    while (batch := _next(batches, end)) is not end:
+    while (batch := _waited_for(lambda: _next(batches, end))) is not end:
         yield batch  # type: ignore[misc]
 
 
 def _next(batches: Iterator[T], end: object) -> T | object:
+    _require_alive(batches)
+    return next(batches, end)
+
+
+def _waited_for(take: Callable[[], T]) -> T:
+    """What ``take`` returns; a death meanwhile, or before, is a WorkerError."""
+    # no context manager of a generator: the signal may come in its own code, where nothing would name the error
     try:
-        _require_alive(batches)
         with _DEATH_SIGNAL:
-            return next(batches, end)
+            return take()
     # a batch that was just being handed over ends in one of the other two
     except (RuntimeError, ConnectionError, EOFError) as error:
         text = str(error)

@@ -58,6 +58,15 @@ def test_the_death_of_a_worker_is_told_by_the_next_batch_and_nowhere_before():
 
 
 @pytest.mark.slow
+def test_the_death_of_a_worker_between_two_epochs_is_told_by_the_second():
+    with contextlib.closing(loader_of(DemoDataset(3, seed=1, size=64))) as loader:
+        assert len(list(loader)) == 3
+        kill(loader)
+        with pytest.raises(WorkerError, match="a loader process died"):
+            list(loader)
+
+
+@pytest.mark.slow
 def test_the_death_of_a_worker_that_is_waited_for_is_told_at_once():
     with (
         contextlib.closing(loader_of(Ending(10, index=3))) as loader,
