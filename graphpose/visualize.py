@@ -24,7 +24,7 @@ _HUES = {"left": (-15.0, 48.0), "right": (180.0, 262.0), "axis": (88.0, 140.0)}
 _OUTLINE: Colour = (18, 18, 22)
 _PAPER: Colour = (250, 250, 250)
 _INK: Colour = (40, 40, 46)
-# Keypoints of predictions up to this confidence are not drawn: they lie where the others let expect them, see
+# Keypoints of predictions up to this confidence are not drawn: most of them were inferred from the others, see
 # graphpose.fields.completing, and a picture would show them as seen.
 DRAWN_CONFIDENCE = 0.15
 _SHIFT = 4  # OpenCV draws at sixteenths of a pixel
